@@ -1,0 +1,122 @@
+//! Points in time and spans, as the rules and the wire see them.
+//!
+//! `now` is always a parameter: the API server's clock (`Date` of its answers plus monotonic time since), never this
+//! machine's. Spans are [`std::time::Duration`].
+
+use std::fmt;
+use std::ops::{Add, Sub};
+use std::time::Duration;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+
+/// A point in time: milliseconds since the Unix epoch.
+///
+/// In JSON it is an RFC 3339 string (the API's `metav1.Time` and `metav1.MicroTime`), in binary formats an integer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Time(i64);
+
+impl Time {
+    /// The time that many milliseconds after the Unix epoch.
+    pub const fn from_millis(millis: i64) -> Self {
+        Self(millis)
+    }
+
+    /// Milliseconds since the Unix epoch.
+    pub const fn as_millis(self) -> i64 {
+        self.0
+    }
+
+    /// The span from `earlier` to this time; zero when `earlier` is later.
+    pub fn since(self, earlier: Self) -> Duration {
+        Duration::from_millis(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0))
+    }
+
+    /// This time moved by `millis`, which may be negative.
+    pub const fn shifted(self, millis: i64) -> Self {
+        Self(self.0.saturating_add(millis))
+    }
+
+    /// Reads an RFC 3339 timestamp; `None` when the text is none.
+    pub fn parse(text: &str) -> Option<Self> {
+        text.parse::<jiff::Timestamp>().ok().map(|at| Self(at.as_millisecond()))
+    }
+}
+
+impl Add<Duration> for Time {
+    type Output = Self;
+
+    fn add(self, span: Duration) -> Self {
+        Self(self.0.saturating_add(i64::try_from(span.as_millis()).unwrap_or(i64::MAX)))
+    }
+}
+
+impl Sub<Duration> for Time {
+    type Output = Self;
+
+    fn sub(self, span: Duration) -> Self {
+        Self(self.0.saturating_sub(i64::try_from(span.as_millis()).unwrap_or(i64::MAX)))
+    }
+}
+
+impl fmt::Display for Time {
+    /// RFC 3339 with milliseconds; a time outside the years that it can say is given as its number.
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match jiff::Timestamp::from_millisecond(self.0) {
+            Ok(at) => write!(out, "{at:.3}"),
+            Err(_) => write!(out, "{}ms", self.0),
+        }
+    }
+}
+
+impl Serialize for Time {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        if serializer.is_human_readable() { serializer.collect_str(self) } else { serializer.serialize_i64(self.0) }
+    }
+}
+
+impl<'de> Deserialize<'de> for Time {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Rfc3339;
+
+        impl de::Visitor<'_> for Rfc3339 {
+            type Value = Time;
+
+            fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+                out.write_str("an RFC 3339 timestamp")
+            }
+
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Time, E> {
+                Time::parse(text).ok_or_else(|| E::invalid_value(de::Unexpected::Str(text), &self))
+            }
+        }
+
+        if deserializer.is_human_readable() {
+            deserializer.deserialize_str(Rfc3339)
+        } else {
+            i64::deserialize(deserializer).map(Self)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_and_writes_both_of_the_apis_forms() {
+        let time = Time::parse("2026-05-01T02:14:05Z").expect("metav1.Time");
+        assert_eq!(Time::parse("2026-05-01T02:14:05.000000Z"), Some(time), "metav1.MicroTime");
+        assert_eq!(time.to_string(), "2026-05-01T02:14:05.000Z");
+        assert_eq!(Time::parse("yesterday"), None);
+    }
+
+    #[test]
+    fn spans_saturate_instead_of_wrapping() {
+        let early = Time::from_millis(1_000);
+        let late = early + Duration::from_secs(2);
+        assert_eq!(late.since(early), Duration::from_secs(2));
+        assert_eq!(early.since(late), Duration::ZERO);
+        assert_eq!(Time::from_millis(i64::MIN) - Duration::MAX, Time::from_millis(i64::MIN));
+        assert_eq!(Time::from_millis(i64::MAX) + Duration::MAX, Time::from_millis(i64::MAX));
+    }
+}
