@@ -1,0 +1,89 @@
+#!/usr/bin/env bash
+# Builds the parts of a test cluster (versions.env) into .cache/cluster/<name>-<version>/ at the top of the repository
+# and installs the Debian packages they need. What is there already is skipped, so it is cheap to call before each run.
+# From nothing it takes about 12 minutes on 2 cores. Needs Go and gcc, and root for the packages.
+set -euo pipefail
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+cache=$(cd "$here/../.." && pwd)/.cache
+# shellcheck source=versions.env
+source "$here/versions.env"
+
+# The go.sum files pin every source; nothing that the machine has set may loosen that.
+export GOFLAGS="-mod=readonly -trimpath -buildvcs=false"
+plain_ldflags="-s -w"
+# Without this the API server calls itself v0.0.0, and clients judge its features by that.
+component_base=k8s.io/component-base/version
+IFS=. read -r kubernetes_major kubernetes_minor _ <<<"$KUBERNETES_VERSION"
+kubernetes_ldflags="$plain_ldflags -X $component_base.gitVersion=v$KUBERNETES_VERSION \
+-X $component_base.gitMajor=$kubernetes_major -X $component_base.gitMinor=$kubernetes_minor"
+
+say() { printf '%-44s %s\n' "$1" "$2" >&2; }
+
+# A machine that has all packages is not asked for root, nor for a network.
+install_debian_packages() {
+  local wanted=(iproute2 iptables util-linux busybox-static containernetworking-plugins libseccomp-dev pkg-config libc6-dev)
+  local missing=() package started=$SECONDS
+  for package in "${wanted[@]}"; do
+    dpkg-query -W -f='${db:Status-Status}' "$package" 2>/dev/null | grep -qx installed || missing+=("$package")
+  done
+  if [ ${#missing[@]} -gt 0 ]; then
+    export DEBIAN_FRONTEND=noninteractive
+    apt-get update -qq >&2
+    apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
+  fi
+  say "Debian packages" "$((SECONDS - started)) s (${#missing[@]} new)"
+}
+
+# part NAME-VERSION FILE COMMAND...: unless FILE is there, runs COMMAND with the path to write as its last argument.
+# The file is moved into place at the end: an interrupted build leaves nothing that looks finished.
+part() {
+  local folder=$cache/cluster/$1 file=$2 started=$SECONDS
+  shift 2
+  if [ -x "$folder/$file" ]; then
+    say "$(basename "$folder")/$file" "there"
+    return
+  fi
+  mkdir -p "$folder"
+  "$@" "$folder/.$file.new"
+  mv "$folder/.$file.new" "$folder/$file"
+  say "$(basename "$folder")/$file" "$((SECONDS - started)) s"
+}
+
+# go_program MODULE_FOLDER MODULE@VERSION CGO TAGS LDFLAGS PACKAGE OUTPUT
+go_program() {
+  local folder=$1 module=${2%@*} version=${2#*@} cgo=$3 tags=$4 ldflags=$5 package=$6 output=$7
+  cd "$here/$folder"
+  if [ "$(go list -m -f '{{.Version}}' "$module")" != "v$version" ]; then
+    echo "$folder/go.mod does not have $module v$version of versions.env: run $here/pin.sh" >&2
+    exit 1
+  fi
+  CGO_ENABLED=$cgo go build -tags "$tags" -ldflags "$ldflags" -o "$output" "$package"
+}
+
+pause_program() { gcc -Os -static -s -o "$1" "$here/pause.c"; }
+
+kubernetes() {
+  part "kubernetes-$KUBERNETES_VERSION" "$1" go_program kubernetes "k8s.io/kubernetes@$KUBERNETES_VERSION" \
+    0 "" "$kubernetes_ldflags" "k8s.io/kubernetes/cmd/$1"
+}
+
+containerd() {
+  part "containerd-$CONTAINERD_VERSION" "$1" go_program containerd \
+    "github.com/containerd/containerd/v2@$CONTAINERD_VERSION" \
+    0 "no_btrfs no_devmapper no_zfs" "$plain_ldflags" "github.com/containerd/containerd/v2/cmd/$1"
+}
+
+mkdir -p "$cache"
+echo '*' >"$cache/.gitignore"
+install_debian_packages
+kubernetes kube-apiserver
+part "etcd-$ETCD_VERSION" etcd go_program etcd "go.etcd.io/etcd/server/v3@$ETCD_VERSION" \
+  0 "" "$plain_ldflags" go.etcd.io/etcd/server/v3
+containerd containerd
+containerd containerd-shim-runc-v2
+containerd ctr
+part "runc-$RUNC_VERSION" runc go_program runc "github.com/opencontainers/runc@$RUNC_VERSION" \
+  1 seccomp "$plain_ldflags" github.com/opencontainers/runc
+part "pause-$PAUSE_VERSION" pause pause_program
+for program in kubelet kube-controller-manager kube-scheduler kubectl; do kubernetes "$program"; done
+say "all parts" "$SECONDS s"
