@@ -15,11 +15,13 @@
 //! - Both ends compute the same [`digest`] of the open set, so a divergence is seen within one heartbeat.
 //! - No bytes, however hostile, make [`codec::decode`] panic or allocate more than [`codec::LIMIT`] allows.
 
+mod bounded;
 pub mod codec;
 pub mod digest;
 pub mod report;
 pub mod session;
 
+pub use bounded::LIST_MAX;
 pub use codec::{DecodeError, EncodeError, decode, encode};
 pub use digest::OpenSet;
 pub use report::{Answer, Body, Configuration, Entry, NeedFull, Reply, Report, Settled, SettledBatch};

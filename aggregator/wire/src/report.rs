@@ -5,6 +5,7 @@ use std::sync::Arc;
 use rules::{Config, Finding, FindingId};
 use serde::{Deserialize, Serialize};
 
+use crate::bounded;
 use crate::codec;
 use crate::digest::OpenSet;
 use crate::session::SessionId;
@@ -28,13 +29,13 @@ pub struct Report {
     pub shed: u64,
 }
 
-/// What a report says.
+/// What a report says, in at most [`LIST_MAX`](crate::LIST_MAX) entries, one for a finding.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Body {
     /// Everything that the agent has not forgotten. Never sent before the first complete LIST.
-    Full(Vec<Entry>),
+    Full(#[serde(deserialize_with = "bounded::list")] Vec<Entry>),
     /// What changed since the last report.
-    Delta(Vec<Entry>),
+    Delta(#[serde(deserialize_with = "bounded::list")] Vec<Entry>),
 }
 
 /// One finding in a report.
@@ -85,7 +86,8 @@ pub struct Answer {
 pub struct SettledBatch {
     /// Its number in the session, from 1.
     pub number: u64,
-    /// What is settled.
+    /// What is settled; at most [`LIST_MAX`](crate::LIST_MAX).
+    #[serde(deserialize_with = "bounded::list")]
     pub settled: Vec<Settled>,
 }
 
