@@ -29,7 +29,7 @@ pub struct Subject {
 pub struct Owner {
     /// `Deployment`, `StatefulSet`, `CronJob`, `Node`, … ; `Pod` for pods without a controller.
     pub kind: Arc<str>,
-    /// Its name; for pods without a controller their `generateName`, else their name.
+    /// Its name; for pods without a controller their `generateName`, else their name; empty where only the kind counts.
     pub name: Arc<str>,
 }
 
@@ -95,6 +95,8 @@ pub struct Evidence {
     pub memory_limit: Option<Arc<str>>,
     /// Names that the condition depends on: finalizers that hold an object, resources that ran out.
     pub names: Vec<Arc<str>>,
+    /// How many times it happened within the last hour (an edge), or the condition changed lately (one that flaps).
+    pub occurrences: Option<u32>,
 }
 
 /// One subject in one abnormal condition.
@@ -161,7 +163,7 @@ impl fmt::Display for Severity {
 
 impl fmt::Display for Owner {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(out, "{}/{}", self.kind, self.name)
+        if self.name.is_empty() { out.write_str(&self.kind) } else { write!(out, "{}/{}", self.kind, self.name) }
     }
 }
 

@@ -1,13 +1,25 @@
 //! Views: the few fields of a Kubernetes object that the rules read, decoded straight from the API's JSON.
 //!
-//! Unknown fields are skipped, missing and `null` ones are empty.
+//! Unknown fields are skipped, missing and `null` ones are empty, words that no rule knows are `Other`. A view is made
+//! for one call of the engine and dropped: nothing here is kept.
 
-use std::sync::Arc;
+mod condition;
+mod container;
+mod lenient;
+mod meta;
+mod node;
+mod pod;
 
-use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
-use crate::time::Time;
+pub use condition::{Condition, ConditionStatus, ConditionType};
+pub use container::{
+    Container, ContainerState, ContainerStatus, ExitCodes, Limits, Probe, Resources, RestartPolicy, RestartRule,
+    RunningState, TerminatedState, WaitingState,
+};
+pub use meta::{Annotations, Labels, Meta, OwnerReference};
+pub use node::{Node, NodeSpec, NodeStatus, Taint};
+pub use pod::{Phase, Pod, PodSpec, PodStatus, SchedulingGate};
 
 /// An object that can be listed and watched.
 pub trait Object: DeserializeOwned + Send + 'static {
@@ -18,18 +30,5 @@ pub trait Object: DeserializeOwned + Send + 'static {
     fn meta(&self) -> &Meta;
 }
 
-/// `ObjectMeta`.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
-#[serde(default, rename_all = "camelCase")]
-pub struct Meta {
-    /// `metadata.name`.
-    pub name: Arc<str>,
-    /// `metadata.namespace`; empty for cluster-wide objects.
-    pub namespace: Arc<str>,
-    /// `metadata.uid`.
-    pub uid: Arc<str>,
-    /// `metadata.resourceVersion`: opaque, but for its use in LIST and WATCH.
-    pub resource_version: String,
-    /// `metadata.creationTimestamp`.
-    pub creation_timestamp: Option<Time>,
-}
+#[cfg(test)]
+mod tests;
