@@ -1,0 +1,297 @@
+//! The life of an issue from open to resolved: verified, told, over, resolved.
+
+use std::sync::Arc;
+
+use rules::Time;
+
+use super::decision::{Decision, Suppression, Waiting};
+use super::issue::{Episode, IssueKey, Member, MemberId, Phase};
+use super::judge::{Situation, judge};
+use super::{Change, Check, Checked, Dedupe, Effect, NEWEST_EDGES_MAX};
+use crate::forward::outbox::{Fate, Intent, Status};
+
+impl Dedupe {
+    /// Judges a finding whose fate is open.
+    pub(super) fn decide(&mut self, id: &MemberId, now: Time) {
+        let Some(key) = self.members.get(id) else { return };
+        let Some(issue) = self.issues.get(key) else { return };
+        let Some(member) = issue.members.get(id) else { return };
+        // Once it is on its way, it is told whatever comes.
+        if !matches!(member.decision, Some(Decision::Pending(Waiting::Held | Waiting::Inhibited))) {
+            return;
+        }
+        let severity = member.finding.severity;
+        let heard_until = self.heard_until.get(&id.observer).copied().unwrap_or(self.low_water);
+        let newest_edge = self.newest_edges.get(key).copied().or_else(|| told_edge(issue));
+        let decision = judge(&Situation {
+            issue,
+            member,
+            cause: self.cause_of(key, member),
+            old_until: heard_until.max(newest_edge.unwrap_or(heard_until)),
+            is_routed: self.settings.sinks.values().any(|sink| severity >= sink.min_severity),
+            now,
+        });
+        self.decided(id, decision, now);
+    }
+
+    /// Moves an issue on as far as it goes by itself.
+    pub(super) fn proceed(&mut self, key: &Arc<IssueKey>, now: Time) {
+        let Some(issue) = self.issues.get(key) else { return };
+        match issue.episode.as_ref().map(|episode| episode.phase) {
+            None => self.open(key, now),
+            Some(Phase::Verifying) => {}
+            Some(Phase::Telling) if issue.is_over() && !self.resyncing => self.resolve(key, now),
+            Some(Phase::Telling) => self.finish_telling(key, now),
+            Some(Phase::Told) if issue.is_over() && !self.resyncing => self.resolve(key, now),
+            Some(Phase::Told) => {}
+            Some(Phase::Resolving) if !issue.is_over() => {
+                self.tell(key, now);
+                self.finish_telling(key, now);
+            }
+            Some(Phase::Resolving) => self.finish_resolving(key, now),
+        }
+        self.drop_what_is_done(key);
+    }
+
+    /// The pod of an issue's opener was read.
+    pub(super) fn take_in_check(&mut self, check: &Check, checked: Checked, now: Time) {
+        let Some(issue) = self.issues.get_mut(&check.issue) else { return };
+        let is_awaited = issue
+            .episode
+            .as_ref()
+            .is_some_and(|episode| episode.phase == Phase::Verifying && episode.opener == check.member);
+        if !is_awaited {
+            return;
+        }
+        match checked {
+            Checked::NoDoubt => self.tell(&check.issue, now),
+            Checked::Mismatch => {
+                issue.episode = None;
+                self.effects.push(Effect::Changed(Arc::clone(&check.issue), Change::Unverified));
+                self.decided(&check.member, Decision::Suppressed(Suppression::Unverified), now);
+            }
+        }
+        self.proceed(&check.issue, now);
+    }
+
+    /// A sink has heard of an issue, or refuses to.
+    pub(super) fn take_in_fate(&mut self, sink: &Arc<str>, key: &Arc<IssueKey>, revision: u32, fate: &Fate, now: Time) {
+        let Some(episode) = self.issues.get_mut(key).and_then(|issue| issue.episode.as_mut()) else { return };
+        match fate {
+            Fate::Delivered => episode.refused_by.remove(sink),
+            Fate::Quarantined => episode.refused_by.insert(Arc::clone(sink)),
+        };
+        if revision >= episode.revision {
+            episode.awaiting.remove(sink);
+            self.proceed(key, now);
+        }
+    }
+
+    /// A finding that must be told is there: the issue opens with the oldest of them.
+    fn open(&mut self, key: &Arc<IssueKey>, now: Time) {
+        let Some(issue) = self.issues.get_mut(key) else { return };
+        let about_to_open = |member: &Member| member.decision == Some(Decision::Pending(Waiting::Verifying));
+        let Some((id, member)) = issue
+            .members
+            .iter()
+            .filter(|(_, member)| about_to_open(member))
+            .min_by_key(|(id, member)| (member.finding.since, *id))
+        else {
+            return;
+        };
+        let finding = &member.finding;
+        let check = Check {
+            issue: Arc::clone(key),
+            member: id.clone(),
+            pod: Arc::clone(&finding.subject.pod),
+            uid: Arc::clone(&finding.subject.uid),
+            node: Arc::clone(&finding.subject.node),
+        };
+        issue.episode = Some(Episode {
+            opener: id.clone(),
+            incarnation: finding.incarnation,
+            phase: Phase::Verifying,
+            awaiting: Default::default(),
+            sinks: Default::default(),
+            refused_by: Default::default(),
+            revision: 0,
+            since: finding.since,
+            ended: None,
+            severity: finding.severity,
+            gone: 0,
+        });
+        // What the aggregator sees itself it has read from the API already.
+        if check.pod.is_empty() || check.member.observer.is_empty() {
+            self.tell(key, now);
+            self.proceed(key, now);
+        } else {
+            self.effects.push(Effect::Verify(check));
+        }
+    }
+
+    /// Hands an issue to its sinks, or hands it to them again when it is back before they heard that it was over.
+    fn tell(&mut self, key: &Arc<IssueKey>, now: Time) {
+        let Some(issue) = self.issues.get_mut(key) else { return };
+        let severity = issue.members.values().filter(|member| !member.over).map(|member| member.finding.severity).max();
+        let Some(episode) = issue.episode.as_mut() else { return };
+        episode.severity = severity.unwrap_or(episode.severity);
+        episode.phase = Phase::Telling;
+        episode.ended = None;
+        let routed = self.settings.sinks.iter().filter(|(_, sink)| episode.severity >= sink.min_severity);
+        episode.awaiting = routed.map(|(name, sink)| (Arc::clone(name), sink.required)).collect();
+        episode.sinks.extend(episode.awaiting.keys().cloned());
+        let opened = episode.severity;
+        self.hand_out(key, Status::Firing);
+        self.effects.push(Effect::Changed(Arc::clone(key), Change::Opened(opened)));
+        self.queue_members(key, now);
+    }
+
+    /// Every sink that must have it has it: those who waited for that are decided.
+    fn finish_telling(&mut self, key: &Arc<IssueKey>, now: Time) {
+        self.queue_members(key, now);
+        let Some(episode) = self.episode_mut(key) else { return };
+        if episode.is_unsettled() {
+            return;
+        }
+        episode.phase = Phase::Told;
+        self.decide_queued(key, now);
+    }
+
+    /// The issue is over; sinks that have not heard of it yet hear of both at once.
+    fn resolve(&mut self, key: &Arc<IssueKey>, now: Time) {
+        self.queue_members(key, now);
+        let settings = Arc::clone(&self.settings);
+        let Some(episode) = self.episode_mut(key) else { return };
+        episode.phase = Phase::Resolving;
+        episode.ended = Some(now);
+        episode.awaiting = episode
+            .sinks
+            .difference(&episode.refused_by)
+            .filter_map(|name| settings.sinks.get(name).map(|sink| (Arc::clone(name), sink.required)))
+            .collect();
+        self.hand_out(key, Status::Resolved);
+        self.effects.push(Effect::Changed(Arc::clone(key), Change::Resolved));
+        self.finish_resolving(key, now);
+    }
+
+    /// Every sink that must know that it is over knows: its findings may be forgotten. Kept until the others know too.
+    fn finish_resolving(&mut self, key: &Arc<IssueKey>, now: Time) {
+        let Some(episode) = self.episode_mut(key) else { return };
+        if episode.is_unsettled() {
+            return;
+        }
+        let is_done = episode.awaiting.is_empty();
+        self.decide_queued(key, now);
+        let Some(issue) = self.issues.get_mut(key) else { return };
+        let members: Vec<_> =
+            issue.members.iter().filter(|(_, member)| member.over).map(|(id, _)| id.clone()).collect();
+        let newest_edge = issue.newest_edge();
+        if is_done {
+            issue.episode = None;
+        }
+        for id in &members {
+            self.settle(id);
+        }
+        if let Some(newest_edge) = newest_edge {
+            self.remember_edge(key, newest_edge);
+        }
+    }
+
+    /// Findings that are over and decided go, but for those that the end of their issue is told with.
+    fn drop_what_is_done(&mut self, key: &Arc<IssueKey>) {
+        let Some(issue) = self.issues.get_mut(key) else { return };
+        let is_done = |member: &Member| member.over && member.decision.is_some_and(Decision::is_final);
+        let ends_with_it = issue.episode.is_some() && issue.is_over();
+        let done: Vec<_> = match ends_with_it {
+            true => Vec::new(),
+            false => issue.members.extract_if(|_, member| is_done(member)).collect(),
+        };
+        if let Some(episode) = &mut issue.episode {
+            episode.gone = episode.gone.saturating_add(u32::try_from(done.len()).unwrap_or(u32::MAX));
+        }
+        for (id, member) in done {
+            self.effects.push(Effect::Settle(id.clone(), member.revision));
+            self.drop_member(&id, &member.finding);
+        }
+    }
+
+    /// Numbers what is to be told now and hands it to the sinks that wait for it.
+    fn hand_out(&mut self, key: &Arc<IssueKey>, status: Status) {
+        let Some(episode) = self.episode_mut(key) else { return };
+        episode.revision += 1;
+        let intent = Intent { revision: episode.revision, status, severity: episode.severity };
+        let sinks: Vec<_> = episode.awaiting.keys().cloned().collect();
+        for sink in sinks {
+            self.effects.push(Effect::Tell(sink, Arc::clone(key), intent.clone()));
+        }
+    }
+
+    fn queue_members(&mut self, key: &Arc<IssueKey>, now: Time) {
+        self.decide_all(key, Waiting::Verifying, |_, _| Decision::Pending(Waiting::Queued), now);
+    }
+
+    fn decide_queued(&mut self, key: &Arc<IssueKey>, now: Time) {
+        self.decide_all(key, Waiting::Queued, Episode::decision_for, now);
+    }
+
+    /// Decides every finding of an issue that waits for `waiting`.
+    fn decide_all(
+        &mut self,
+        key: &Arc<IssueKey>,
+        waiting: Waiting,
+        decision: impl Fn(&Episode, &MemberId) -> Decision,
+        now: Time,
+    ) {
+        let Some(issue) = self.issues.get(key) else { return };
+        let Some(episode) = &issue.episode else { return };
+        let decisions: Vec<_> = issue
+            .members
+            .iter()
+            .filter(|(_, member)| member.decision == Some(Decision::Pending(waiting)))
+            .map(|(id, _)| (id.clone(), decision(episode, id)))
+            .collect();
+        for (id, decision) in decisions {
+            self.decided(&id, decision, now);
+        }
+    }
+
+    /// Writes a decision down, and settles what it is the last word on.
+    fn decided(&mut self, id: &MemberId, to: Decision, now: Time) {
+        let Some(key) = self.members.get(id) else { return };
+        let Some(issue) = self.issues.get_mut(key) else { return };
+        let Some(member) = issue.members.get_mut(id) else { return };
+        let Some(from @ Decision::Pending(_)) = member.decision else { return };
+        if from == to {
+            return;
+        }
+        member.decision = Some(to);
+        issue.last_decision = Some((to, now));
+        self.accounts.change(from, to);
+        // The end of an issue is settled when it has been told, not when its beginning was.
+        if to.is_final() && !member.over {
+            self.settle(id);
+        }
+    }
+
+    fn remember_edge(&mut self, key: &Arc<IssueKey>, at: Time) {
+        if self.newest_edges.len() >= NEWEST_EDGES_MAX
+            && let Some(oldest) = self.newest_edges.iter().min_by_key(|(_, at)| **at).map(|(key, _)| Arc::clone(key))
+        {
+            self.newest_edges.remove(&oldest);
+        }
+        self.newest_edges.insert(Arc::clone(key), at);
+    }
+
+    fn episode_mut(&mut self, key: &Arc<IssueKey>) -> Option<&mut Episode> {
+        self.issues.get_mut(key)?.episode.as_mut()
+    }
+}
+
+/// The newest edge that is told of an open issue.
+fn told_edge(issue: &super::Issue) -> Option<Time> {
+    let told =
+        issue.members.values().filter(|member| matches!(member.decision, Some(Decision::Told | Decision::Merged)));
+    (issue.key.kind.row().nature == rules::Nature::Edge)
+        .then(|| told.map(|member| member.finding.since).max())
+        .flatten()
+}

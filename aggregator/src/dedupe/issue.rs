@@ -1,0 +1,189 @@
+//! Issues: findings of one kind under one top owner, from open to resolved.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+
+use rules::{Finding, FindingId, Incarnation, Kind, Nature, Owner, Severity, State, Time};
+
+use super::decision::{Decision, Suppression, Waiting};
+
+/// What findings are grouped by.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct IssueKey {
+    /// Namespace; empty for what is about nodes.
+    pub namespace: Arc<str>,
+    /// Top owner.
+    pub owner: Owner,
+    /// Container; empty when it is about whole pods or nodes.
+    pub container: Arc<str>,
+    /// Kind.
+    pub kind: Kind,
+}
+
+/// Who sees a finding: a node's agent, by the node's name, or the aggregator itself, by the empty name.
+pub type Observer = Arc<str>;
+
+/// Names a finding among all observers'.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct MemberId {
+    /// Who sees it.
+    pub observer: Observer,
+    /// Its name there.
+    pub finding: FindingId,
+}
+
+/// One issue.
+#[derive(Debug)]
+pub struct Issue {
+    /// What its findings have in common.
+    pub key: Arc<IssueKey>,
+    /// Its findings, while they are pending, active, or still to be accounted for.
+    pub members: HashMap<MemberId, Member>,
+    /// Its life from open to resolved; `None` while nothing is told of it.
+    pub episode: Option<Episode>,
+    /// The last decision about one of its findings.
+    pub last_decision: Option<(Decision, Time)>,
+}
+
+/// One finding of an issue.
+#[derive(Debug)]
+pub struct Member {
+    /// As its observer last told it.
+    pub finding: Finding,
+    /// The observer's revision of it.
+    pub revision: u32,
+    /// What became of it; `None` for one that is only pending: it is not counted as observed.
+    pub decision: Option<Decision>,
+    /// It has ended.
+    pub over: bool,
+    /// Held after its cause has ended.
+    pub held: Option<HeldAfterCause>,
+    /// Nobody can see it any more since then, and it is over when its hold has passed.
+    pub unseen_since: Option<Time>,
+}
+
+/// A cause has ended. What it explained is judged by what is there now, not by what was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HeldAfterCause {
+    /// When the cause ended: a full report newer than this must name the finding again.
+    pub ended: Time,
+    /// Whether such a report has come.
+    pub confirmed: bool,
+    /// And it must have lasted until then.
+    pub until: Time,
+}
+
+/// An issue's life from open to resolved.
+#[derive(Debug)]
+pub struct Episode {
+    /// The finding that opened it.
+    pub opener: MemberId,
+    /// Its incarnation then: it names the episode.
+    pub incarnation: Incarnation,
+    /// Where it stands.
+    pub phase: Phase,
+    /// The sinks that have yet to hear of [`Self::revision`], and whether they must.
+    pub awaiting: BTreeMap<Arc<str>, bool>,
+    /// The sinks that it was given to.
+    pub sinks: BTreeSet<Arc<str>>,
+    /// The sinks that refuse to hear of it.
+    pub refused_by: BTreeSet<Arc<str>>,
+    /// The last revision given out.
+    pub revision: u32,
+    /// When it began.
+    pub since: Time,
+    /// When it ended.
+    pub ended: Option<Time>,
+    /// How bad it is.
+    pub severity: Severity,
+    /// Findings that were part of it and have ended, while others go on.
+    pub gone: u32,
+}
+
+/// Where an episode stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// Its opener's pod is being read from the API.
+    Verifying,
+    /// On its way to the sinks.
+    Telling,
+    /// Every sink that must have it has it.
+    Told,
+    /// It is over, and that is on its way to the sinks.
+    Resolving,
+}
+
+impl IssueKey {
+    /// The key of the issue that `finding` belongs to.
+    pub fn of(finding: &Finding) -> Self {
+        Self {
+            namespace: Arc::clone(&finding.subject.namespace),
+            owner: finding.owner.clone(),
+            container: Arc::clone(&finding.subject.container),
+            kind: finding.kind,
+        }
+    }
+}
+
+impl Issue {
+    /// An issue without findings.
+    pub fn new(key: Arc<IssueKey>) -> Self {
+        Self { key, members: HashMap::new(), episode: None, last_decision: None }
+    }
+
+    /// Whether it is there, as far as it can explain others: active and not written off, or at least pending.
+    pub fn stands(&self) -> Option<State> {
+        let mut stands = None;
+        for member in self.members.values().filter(|member| !member.over) {
+            match member.decision {
+                None => stands = Some(State::Pending),
+                Some(Decision::Suppressed(_) | Decision::Shed) => {}
+                Some(_) => return Some(State::Active),
+            }
+        }
+        stands
+    }
+
+    /// Whether every finding that was observed has ended.
+    pub fn is_over(&self) -> bool {
+        self.members.values().all(|member| member.over || member.decision.is_none())
+    }
+
+    /// When the newest of its edges happened.
+    pub fn newest_edge(&self) -> Option<Time> {
+        let is_edge = self.key.kind.row().nature == Nature::Edge;
+        is_edge.then(|| self.members.values().map(|member| member.finding.since).max()).flatten()
+    }
+}
+
+impl Member {
+    /// Whether its fate is still open.
+    pub fn is_undecided(&self) -> bool {
+        matches!(self.decision, Some(Decision::Pending(_)))
+    }
+
+    /// Whether it waits in an outbox.
+    pub fn is_queued(&self) -> bool {
+        self.decision == Some(Decision::Pending(Waiting::Queued))
+    }
+}
+
+impl Episode {
+    /// Whether a sink that must hear of it has not yet.
+    pub fn is_unsettled(&self) -> bool {
+        self.awaiting.values().any(|&required| required)
+    }
+
+    /// What delivery means for the findings that waited for it.
+    pub fn decision_for(&self, member: &MemberId) -> Decision {
+        if self.sinks.is_empty() {
+            Decision::Suppressed(Suppression::Unrouted)
+        } else if self.sinks.is_subset(&self.refused_by) {
+            Decision::Suppressed(Suppression::Quarantined)
+        } else if *member == self.opener {
+            Decision::Told
+        } else {
+            Decision::Merged
+        }
+    }
+}

@@ -1,0 +1,265 @@
+//! Notifications: what is said of an issue, as one JSON object.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use ring::digest::{SHA256, digest};
+use rules::{Finding, Severity, Time};
+use serde::Serialize;
+
+use super::outbox::{Intent, Status};
+use super::text::shown;
+use crate::dedupe::issue::Episode;
+use crate::dedupe::{Issue, IssueKey};
+use crate::settings::Cluster;
+
+/// What is said of an issue. The contract is `aggregator/openapi.yaml`.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Notification<'a> {
+    /// The same for every attempt; also sent as `Idempotency-Key`.
+    key: &'a str,
+    issue: String,
+    episode: String,
+    revision: u32,
+    status: Status,
+    kind: &'static str,
+    severity: Severity,
+    cluster: ClusterName<'a>,
+    labels: &'a BTreeMap<String, String>,
+    namespace: &'a str,
+    owner: OwnerName<'a>,
+    container: &'a str,
+    nodes: Vec<&'a str>,
+    pods: Pods<'a>,
+    since: Time,
+    ended_at: Option<Time>,
+    title: String,
+    text: String,
+    evidence: Evidence,
+    /// Pods that this issue explains, and that get no notification of their own.
+    swallowed: Pods<'a>,
+    look: String,
+    quiet: String,
+}
+
+#[derive(Debug, Serialize)]
+struct ClusterName<'a> {
+    name: &'a str,
+    id: &'a str,
+}
+
+#[derive(Debug, Serialize)]
+struct OwnerName<'a> {
+    kind: &'a str,
+    name: &'a str,
+}
+
+#[derive(Debug, Default, Serialize)]
+struct Pods<'a> {
+    total: usize,
+    sample: Vec<&'a str>,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Evidence {
+    reason: Option<String>,
+    message: Option<String>,
+    image: Option<String>,
+    restarts: Option<u32>,
+    exit_code: Option<i32>,
+    signal: Option<i32>,
+    memory_limit: Option<String>,
+    names: Vec<String>,
+}
+
+/// The most pods and nodes that are named.
+const SAMPLE_MAX: usize = 5;
+
+/// Names an issue among those of all clusters.
+pub fn issue_id(cluster: &Cluster, key: &IssueKey) -> String {
+    let IssueKey { namespace, owner, container, kind } = key;
+    name_of(&[&cluster.id, namespace, &owner.kind, &owner.name, container, kind.name()], 16)
+}
+
+/// The idempotency key and the body of what `intent` says of `issue`. `None` when it has no episode to tell of.
+pub fn record<'a>(
+    cluster: &Cluster,
+    issue: &'a Issue,
+    swallowed: impl Iterator<Item = &'a Finding>,
+    intent: &Intent,
+) -> Option<(Arc<str>, Arc<str>)> {
+    let episode = issue.episode.as_ref()?;
+    let issue_name = issue_id(cluster, &issue.key);
+    let episode_name = name_of(&[&issue_name, &episode.incarnation.0.to_string()], 8);
+    let key = format!("{issue_name}.{episode_name}.{}", intent.revision);
+    let speaker = speaker(issue, episode)?;
+    let told: Vec<_> =
+        issue.members.values().filter(|member| member.decision.is_some()).map(|member| &member.finding).collect();
+    let pods = pods(told.iter().copied());
+    let swallowed = self::pods(swallowed);
+    let nodes: BTreeSet<_> =
+        told.iter().map(|finding| &*finding.subject.node).filter(|node| !node.is_empty()).collect();
+    let notification = Notification {
+        key: &key,
+        issue: issue_name,
+        episode: episode_name,
+        revision: intent.revision,
+        status: intent.status,
+        kind: issue.key.kind.name(),
+        severity: intent.severity,
+        cluster: ClusterName { name: &cluster.name, id: &cluster.id },
+        labels: &cluster.labels,
+        namespace: &issue.key.namespace,
+        owner: OwnerName { kind: &issue.key.owner.kind, name: &issue.key.owner.name },
+        container: &issue.key.container,
+        title: title(cluster, &issue.key, intent.status),
+        text: text(&issue.key, episode, speaker, &pods, &nodes, &swallowed),
+        nodes: nodes.into_iter().take(SAMPLE_MAX).collect(),
+        pods,
+        since: episode.since,
+        ended_at: episode.ended,
+        evidence: evidence(speaker),
+        swallowed,
+        look: look(&issue.key, speaker),
+        quiet: quiet(&issue.key, speaker),
+    };
+    let body = serde_json::to_string(&notification).expect("plain strings and numbers have a JSON form");
+    Some((Arc::from(key), Arc::from(body)))
+}
+
+/// The finding whose facts are shown: the one that opened the episode, or else the newest that is there.
+fn speaker<'a>(issue: &'a Issue, episode: &Episode) -> Option<&'a Finding> {
+    let opener = issue.members.get(&episode.opener).filter(|member| !member.over);
+    let newest = || issue.members.values().max_by_key(|member| (!member.over, member.finding.since));
+    opener.or_else(newest).map(|member| &member.finding)
+}
+
+fn title(cluster: &Cluster, key: &IssueKey, status: Status) -> String {
+    let row = key.kind.row();
+    let what = match status {
+        Status::Firing => row.headline,
+        Status::Resolved => row.recovered,
+    };
+    format!("{} · {} {what}", cluster.name, place(key))
+}
+
+/// `payments/Deployment api`, `Node ip-10-2-3-4`.
+fn place(key: &IssueKey) -> String {
+    let owner = format!("{} {}", key.owner.kind, key.owner.name);
+    if key.namespace.is_empty() { owner } else { format!("{}/{owner}", key.namespace) }
+}
+
+fn text(
+    key: &IssueKey,
+    episode: &Episode,
+    finding: &Finding,
+    pods: &Pods<'_>,
+    nodes: &BTreeSet<&str>,
+    swallowed: &Pods<'_>,
+) -> String {
+    let row = key.kind.row();
+    let mut sentences = Vec::new();
+    let whose = match (pods.total + episode.gone as usize, nodes.len()) {
+        (0, 0 | 1) => place(key),
+        (0, nodes) => format!("{}: {nodes} nodes", place(key)),
+        (1, _) => format!("{}: 1 pod", place(key)),
+        (pods, _) => format!("{}: {pods} pods", place(key)),
+    };
+    let since = match episode.ended {
+        None => format!("since {}", episode.since),
+        Some(ended) => format!("from {} to {ended}", episode.since),
+    };
+    sentences.push(format!("{whose}, {} {since}.", row.headline));
+    let evidence = evidence(finding);
+    if !key.container.is_empty() {
+        let mut about = format!("Container `{}`", key.container);
+        if let Some(code) = evidence.exit_code {
+            about += &format!(" exited {code}");
+            about += evidence.signal.map(|signal| format!(" (signal {signal})")).as_deref().unwrap_or_default();
+            about += meaning(code).map(|meaning| format!(", {meaning}")).as_deref().unwrap_or_default();
+        }
+        about += evidence.restarts.map(|restarts| format!(", {restarts} restarts")).as_deref().unwrap_or_default();
+        sentences.push(about + ".");
+    }
+    sentences.extend(evidence.image.map(|image| format!("Image {image}.")));
+    sentences.extend(evidence.memory_limit.map(|limit| format!("Memory limit {limit}.")));
+    sentences.extend(match (evidence.reason, evidence.message) {
+        (Some(reason), Some(message)) => Some(format!("{reason}: {message}")),
+        (Some(one), None) | (None, Some(one)) => Some(one),
+        (None, None) => None,
+    });
+    if !evidence.names.is_empty() {
+        sentences.push(format!("Named: {}.", evidence.names.join(", ")));
+    }
+    if swallowed.total > 0 {
+        sentences.push(format!("{} pods are affected; they get no messages of their own.", swallowed.total));
+    }
+    sentences.join(" ")
+}
+
+/// What an exit code means where it means the same for every program.
+fn meaning(exit_code: i32) -> Option<&'static str> {
+    match exit_code {
+        126 => Some("the command cannot be executed"),
+        127 => Some("the command was not found"),
+        137 => Some("killed"),
+        139 => Some("a segmentation fault"),
+        143 => Some("asked to terminate"),
+        _ => None,
+    }
+}
+
+fn evidence(finding: &Finding) -> Evidence {
+    let evidence = &finding.evidence;
+    Evidence {
+        reason: evidence.reason.as_deref().map(shown),
+        message: evidence.message.as_deref().map(shown),
+        image: evidence.image.as_deref().map(shown),
+        restarts: evidence.restarts,
+        exit_code: evidence.exit_code,
+        signal: evidence.signal,
+        memory_limit: evidence.memory_limit.as_deref().map(shown),
+        names: evidence.names.iter().map(|name| shown(name)).collect(),
+    }
+}
+
+fn pods<'a>(findings: impl Iterator<Item = &'a Finding>) -> Pods<'a> {
+    let names: BTreeSet<_> = findings.map(|finding| &*finding.subject.pod).filter(|pod| !pod.is_empty()).collect();
+    Pods { total: names.len(), sample: names.into_iter().take(SAMPLE_MAX).collect() }
+}
+
+fn look(key: &IssueKey, finding: &Finding) -> String {
+    let owner = format!("{}/{}", key.owner.kind.to_lowercase(), key.owner.name);
+    key.kind
+        .row()
+        .look
+        .replace("{namespace}", &key.namespace)
+        .replace("{owner}", &owner)
+        .replace("{pod}", &finding.subject.pod)
+        .replace("{container}", &key.container)
+        .replace("{node}", &finding.subject.node)
+}
+
+/// How to hear no more of it. The annotation is read from pods, so a controller's pods get it from their template.
+fn quiet(key: &IssueKey, finding: &Finding) -> String {
+    let kind = key.kind.name();
+    match (finding.subject.pod.is_empty(), &*key.owner.kind) {
+        (true, _) => format!("set rules.{kind}.enabled=false"),
+        (false, "Pod") => {
+            format!("kubectl -n {} annotate pod {} tocsin.dev/ignore={kind}", key.namespace, finding.subject.pod)
+        }
+        (false, _) => format!("annotate the pods of {} with tocsin.dev/ignore={kind}", place(key)),
+    }
+}
+
+/// A name for what `parts` say together: the first `bytes` bytes of their hash, in hexadecimal.
+fn name_of(parts: &[&str], bytes: usize) -> String {
+    let mut input = Vec::new();
+    for part in parts {
+        input.extend_from_slice(&(part.len() as u64).to_le_bytes());
+        input.extend_from_slice(part.as_bytes());
+    }
+    digest(&SHA256, &input).as_ref().iter().take(bytes).map(|byte| format!("{byte:02x}")).collect()
+}

@@ -1,0 +1,3 @@
+//! Ingest: agents' reports come in.
+
+pub mod sessions;

@@ -1,0 +1,351 @@
+//! Sessions: what each agent has reported, in which order, and what it has still to be told about it.
+//!
+//! Pure: a report goes in, what is new in it and the reply come out.
+
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use rules::{Finding, FindingId, Incarnation, State, Time};
+use wire::{
+    Answer, Body, Configuration, Entry, Epoch, Hello, NeedFull, OpenSet, Opening, Reply, Report, SessionId,
+    SessionReply, Settled, SettledBatch, Welcome,
+};
+
+/// Every agent that has been heard in this epoch, by node.
+#[derive(Debug)]
+pub struct Sessions {
+    epoch: Epoch,
+    configuration: Configuration,
+    heartbeat: Duration,
+    session_lasts: Duration,
+    nodes: HashMap<Arc<str>, Node>,
+    by_id: HashMap<SessionId, Arc<str>>,
+    retired: VecDeque<SessionId>,
+}
+
+/// What a report brought.
+#[derive(Debug, Default)]
+pub struct Taken {
+    /// What is new, in order.
+    pub new: Vec<Entry>,
+    /// After a full report: what was open before it and is not named in it.
+    pub full: Option<Vec<FindingId>>,
+}
+
+/// One node's agent.
+#[derive(Debug)]
+struct Node {
+    session: SessionId,
+    opened: Time,
+    /// The last report accepted; 0 before the first.
+    accepted: u64,
+    last_heard: Time,
+    /// Whether a full report has been taken in during this session.
+    synced: bool,
+    need_full: Option<NeedFull>,
+    known: HashMap<FindingId, Known>,
+    open: OpenSet,
+    /// To be told as settled, in the next batch.
+    settled: Vec<Settled>,
+    /// Told as settled, and not acknowledged.
+    batch: Option<SettledBatch>,
+    batches: u64,
+    shed: u64,
+}
+
+/// How an agent told a finding last, kept until both sides may forget it.
+#[derive(Clone, Copy, Debug)]
+struct Known {
+    revision: u32,
+    incarnation: Incarnation,
+    state: State,
+    settled: bool,
+}
+
+/// The most settled in one batch.
+const BATCH_MAX: usize = 1_000;
+/// Retired sessions that are remembered, so that their agents are told to end.
+const RETIRED_MAX: usize = 10_000;
+/// The most findings in one agent's memory: twice what an honest agent keeps.
+const FINDINGS_MAX: usize = 4_000;
+/// The longest name of anything in Kubernetes, in bytes (RFC 1123 subdomain), with room for a kind's own form.
+const NAME_MAX: usize = 253;
+
+impl Sessions {
+    /// Nobody has been heard yet.
+    pub fn new(epoch: Epoch, configuration: Configuration, heartbeat: Duration, session_lasts: Duration) -> Self {
+        Self {
+            epoch,
+            configuration,
+            heartbeat,
+            session_lasts,
+            nodes: HashMap::new(),
+            by_id: HashMap::new(),
+            retired: VecDeque::new(),
+        }
+    }
+
+    /// Other rules are in force: every agent learns it with its next answer.
+    pub fn configure(&mut self, configuration: Configuration, heartbeat: Duration, session_lasts: Duration) {
+        self.configuration = configuration;
+        self.heartbeat = heartbeat;
+        self.session_lasts = session_lasts;
+    }
+
+    /// When the agent of `node` was last heard; `None` when it never was in this epoch.
+    pub fn last_heard(&self, node: &str) -> Option<Time> {
+        self.nodes.get(node).map(|node| node.last_heard)
+    }
+
+    /// Whether the agent of `node` has given a full report in this epoch.
+    pub fn is_synced(&self, node: &str) -> bool {
+        self.nodes.get(node).is_some_and(|node| node.synced)
+    }
+
+    /// The nodes whose agents have been heard, and when.
+    pub fn heard(&self) -> impl Iterator<Item = (&Arc<str>, Time)> {
+        self.nodes.iter().map(|(name, node)| (name, node.last_heard))
+    }
+
+    /// Findings that agents had no room for, since they started.
+    pub fn shed(&self) -> u64 {
+        self.nodes.values().map(|node| node.shed).sum()
+    }
+
+    /// The agent of `node`, whose token says so, wants a session, to be named `session`. `open` are the node's open
+    /// findings; those of kinds that the agent does not know are not given to it.
+    pub fn on_hello<'a>(
+        &mut self,
+        node: &Arc<str>,
+        hello: &Hello,
+        session: SessionId,
+        open: impl Iterator<Item = &'a Finding>,
+        now: Time,
+    ) -> SessionReply {
+        let Some(&version) = hello.versions.iter().find(|version| wire::VERSIONS.contains(version)) else {
+            return SessionReply::NoCommonVersion(wire::VERSIONS.to_vec());
+        };
+        let opening = Opening {
+            configuration: self.configuration.clone(),
+            open: open.filter(|finding| hello.kinds.iter().any(|kind| kind == finding.kind.name())).cloned().collect(),
+            heartbeat_ms: millis(self.heartbeat),
+            reconnect_window_ms: millis(self.reconnect_window()),
+        };
+        let opening = match wire::encode(&opening) {
+            Ok(opening) => opening,
+            Err(error) => return SessionReply::Refused(error.to_string()),
+        };
+        let entry = self.nodes.entry(Arc::clone(node)).or_insert_with(|| Node::new(session, now));
+        if entry.session != session {
+            self.by_id.remove(&entry.session);
+            if self.retired.len() == RETIRED_MAX {
+                self.retired.pop_front();
+            }
+            self.retired.push_back(entry.session);
+            entry.renew(session, now);
+        }
+        self.by_id.insert(session, Arc::clone(node));
+        SessionReply::Welcome(Welcome { version, session, epoch: self.epoch, opening })
+    }
+
+    /// A report has come. What is new in it is to be taken in before the reply is made with [`Self::reply`]; an early
+    /// reply is one for a report that is not taken in.
+    pub fn on_report(&mut self, report: Report, now: Time) -> Result<(Arc<str>, Taken), Reply> {
+        let Some(name) = self.by_id.get(&report.session).map(Arc::clone) else {
+            let is_retired = self.retired.contains(&report.session);
+            return Err(if is_retired { Reply::Retired } else { Reply::UnknownSession });
+        };
+        let node = self.nodes.get_mut(&name).ok_or(Reply::UnknownSession)?;
+        if now.since(node.opened) > self.session_lasts {
+            self.by_id.remove(&report.session);
+            return Err(Reply::UnknownSession);
+        }
+        if let Some(reason) = report.body.entries().iter().find_map(|entry| unbelievable(&entry.finding, &name)) {
+            return Err(Reply::Malformed(reason));
+        }
+        node.last_heard = now;
+        node.acknowledge(report.settled_seen);
+        if report.seq <= node.accepted {
+            return Ok((name, Taken::default()));
+        }
+        let is_next = report.seq == node.accepted + 1;
+        let taken = match report.body {
+            Body::Delta(_) if !is_next => {
+                node.need_full = Some(NeedFull::Gap);
+                return Ok((name, Taken::default()));
+            }
+            Body::Delta(entries) => Taken { new: node.take_delta(entries), full: None },
+            Body::Full(entries) => {
+                let (new, absent) = node.take_full(entries);
+                Taken { new, full: Some(absent) }
+            }
+        };
+        node.accepted = report.seq;
+        node.shed = report.shed;
+        if node.synced && node.open != report.open {
+            node.need_full.get_or_insert(NeedFull::Digest);
+        }
+        Ok((name, taken))
+    }
+
+    /// The reply to the report that was just taken in.
+    pub fn reply(&mut self, node: &str, config_hash: u64) -> Reply {
+        let configuration = (config_hash != self.configuration.hash).then(|| self.configuration.clone());
+        let Some(node) = self.nodes.get_mut(node) else { return Reply::UnknownSession };
+        Reply::Answer(Answer {
+            accepted: node.accepted,
+            settled: node.batch(),
+            need_full: node.need_full,
+            config_hash: self.configuration.hash,
+            configuration,
+            retry_after_ms: 0,
+        })
+    }
+
+    /// The fate of a finding is decided.
+    pub fn on_settled(&mut self, node: &str, settled: Settled) {
+        let Some(node) = self.nodes.get_mut(node) else { return };
+        if let Some(known) = node.known.get_mut(&settled.id)
+            && known.revision <= settled.revision
+        {
+            known.settled = true;
+        }
+        node.settled.push(settled);
+    }
+
+    /// A full report of `node` is needed.
+    pub fn need_full(&mut self, node: &str, reason: NeedFull) {
+        if let Some(node) = self.nodes.get_mut(node) {
+            node.need_full.get_or_insert(reason);
+        }
+    }
+
+    /// A node is no more.
+    pub fn on_node_gone(&mut self, node: &str) {
+        if let Some(node) = self.nodes.remove(node) {
+            self.by_id.remove(&node.session);
+        }
+    }
+
+    /// Over which time agents spread when all of them come back at once: a thousand a second.
+    fn reconnect_window(&self) -> Duration {
+        Duration::from_secs(2).max(Duration::from_millis(self.nodes.len() as u64))
+    }
+}
+
+impl Node {
+    fn new(session: SessionId, now: Time) -> Self {
+        Self {
+            session,
+            opened: now,
+            accepted: 0,
+            last_heard: now,
+            synced: false,
+            need_full: None,
+            known: HashMap::new(),
+            open: OpenSet::default(),
+            settled: Vec::new(),
+            batch: None,
+            batches: 0,
+            shed: 0,
+        }
+    }
+
+    /// A new session begins: what is known stays known, and is compared with the first full report.
+    fn renew(&mut self, session: SessionId, now: Time) {
+        let known = std::mem::take(&mut self.known);
+        let shed = self.shed;
+        *self = Self { known, shed, ..Self::new(session, now) };
+    }
+
+    /// What changed: all of it is new unless it is known to the letter.
+    fn take_delta(&mut self, entries: Vec<Entry>) -> Vec<Entry> {
+        entries.into_iter().filter(|entry| self.take(entry)).collect()
+    }
+
+    /// Everything that the agent has not forgotten; what is new in it, and what was open and is not in it.
+    fn take_full(&mut self, entries: Vec<Entry>) -> (Vec<Entry>, Vec<FindingId>) {
+        let named: HashSet<_> = entries.iter().map(|entry| entry.finding.id).collect();
+        let mut absent = Vec::new();
+        self.known.retain(|id, known| {
+            let stays = named.contains(id);
+            if !stays && known.state != State::Cleared {
+                absent.push(*id);
+            }
+            stays
+        });
+        self.open = OpenSet::default();
+        for (id, known) in &self.known {
+            if known.state != State::Cleared {
+                self.open.add(*id, known.revision);
+            }
+        }
+        self.synced = true;
+        self.need_full = None;
+        (self.take_delta(entries), absent)
+    }
+
+    /// Notes how a finding stands now; whether that is news.
+    fn take(&mut self, entry: &Entry) -> bool {
+        let Entry { revision, finding } = entry;
+        let now = Known { revision: *revision, incarnation: finding.incarnation, state: finding.state, settled: false };
+        let before = self.known.insert(finding.id, now);
+        if let Some(before) = before.filter(|before| before.state != State::Cleared) {
+            self.open.remove(finding.id, before.revision);
+        }
+        if now.state != State::Cleared {
+            self.open.add(finding.id, *revision);
+        }
+        let is_same =
+            |before: &Known| before.settled && before.incarnation == now.incarnation && before.state == now.state;
+        if before.as_ref().is_some_and(is_same) && now.state == State::Cleared {
+            // Settled already, and the agent has not heard so: say it again.
+            self.known.insert(finding.id, Known { settled: true, ..now });
+            self.settled.push(Settled { id: finding.id, revision: *revision });
+            return false;
+        }
+        true
+    }
+
+    /// The batch that is not acknowledged yet, or else the next one.
+    fn batch(&mut self) -> Option<SettledBatch> {
+        if self.batch.is_none() && !self.settled.is_empty() {
+            self.batches += 1;
+            let settled = self.settled.drain(..self.settled.len().min(BATCH_MAX)).collect();
+            self.batch = Some(SettledBatch { number: self.batches, settled });
+        }
+        self.batch.clone()
+    }
+
+    /// The agent has taken in the batches up to `number`: what is over and settled both sides forget.
+    fn acknowledge(&mut self, number: u64) {
+        let Some(batch) = self.batch.take_if(|batch| batch.number <= number) else { return };
+        for settled in batch.settled {
+            let is_done = self.known.get(&settled.id).is_some_and(|known| {
+                known.settled && known.state == State::Cleared && known.revision <= settled.revision
+            });
+            if is_done {
+                self.known.remove(&settled.id);
+            }
+        }
+    }
+}
+
+/// Why a finding cannot be what it claims; `None` when it can.
+fn unbelievable(finding: &Finding, node: &str) -> Option<String> {
+    let Finding { subject, owner, .. } = finding;
+    if &*subject.node != node {
+        return Some(format!("finding {:x} is about another node than the reporter's, {node}", finding.id.0));
+    }
+    let names = [&subject.namespace, &subject.pod, &subject.uid, &subject.container, &owner.kind, &owner.name];
+    let is_name = |name: &str| name.len() <= NAME_MAX && name.chars().all(|c| c.is_ascii_graphic());
+    if !names.into_iter().all(|name| is_name(name)) {
+        return Some(format!("finding {:x} has a name that no object in Kubernetes can have", finding.id.0));
+    }
+    None
+}
+
+fn millis(span: Duration) -> u32 {
+    u32::try_from(span.as_millis()).unwrap_or(u32::MAX)
+}

@@ -1,0 +1,227 @@
+//! The stages in their order, without sockets: ingest → dedupe → limit → forward.
+//!
+//! Pure: the shell moves values between this and the sockets, and virtual time drives it in tests.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use rules::{Finding, Time};
+use wire::{Configuration, Entry, Epoch, Hello, NeedFull, Reply, Report, SessionId, SessionReply, Settled};
+
+use crate::dedupe::{Change, Check, Checked, Dedupe, Effect, IssueKey};
+use crate::forward::notification;
+use crate::forward::outbox::{Next, Outbox, Outcome};
+use crate::ingest::sessions::Sessions;
+use crate::settings::Settings;
+
+/// All of the aggregator that decides.
+#[derive(Debug)]
+pub struct Pipeline {
+    settings: Arc<Settings>,
+    started: Time,
+    sessions: Sessions,
+    dedupe: Dedupe,
+    outboxes: BTreeMap<Arc<str>, Outbox>,
+    checks: Vec<Check>,
+    changes: Vec<(Arc<IssueKey>, Change)>,
+    /// Revisions of the aggregator's own findings.
+    own_revision: u32,
+    seed: u64,
+}
+
+impl Pipeline {
+    /// A pipeline that knows nothing yet. `seed` is for jitter; `epoch` names this life.
+    pub fn new(settings: Settings, epoch: Epoch, seed: u64, now: Time) -> Self {
+        let settings = Arc::new(settings);
+        let configuration = Configuration::new(Arc::clone(&settings.rules));
+        let mut pipeline = Self {
+            started: now,
+            sessions: Sessions::new(epoch, configuration, settings.heartbeat, settings.session_lasts),
+            dedupe: Dedupe::new(Arc::clone(&settings), now),
+            outboxes: BTreeMap::new(),
+            checks: Vec::new(),
+            changes: Vec::new(),
+            own_revision: 0,
+            seed,
+            settings,
+        };
+        pipeline.set_up_outboxes(now);
+        pipeline
+    }
+
+    /// Goes by other settings from now on.
+    pub fn configure(&mut self, settings: Settings, now: Time) {
+        self.settings = Arc::new(settings);
+        let Settings { rules, heartbeat, session_lasts, .. } = &*self.settings;
+        self.sessions.configure(Configuration::new(Arc::clone(rules)), *heartbeat, *session_lasts);
+        self.set_up_outboxes(now);
+        self.dedupe.configure(Arc::clone(&self.settings), now);
+        self.carry_out(now);
+    }
+
+    /// The settings in force.
+    pub fn settings(&self) -> &Arc<Settings> {
+        &self.settings
+    }
+
+    /// The agent of `node` (so its token says) wants a session, to be named `session`.
+    pub fn on_hello(&mut self, node: &Arc<str>, hello: &Hello, session: SessionId, now: Time) -> SessionReply {
+        if let Some(heard) = self.sessions.last_heard(node) {
+            self.dedupe.on_session(node, heard);
+        }
+        self.sessions.on_hello(node, hello, session, self.dedupe.open_findings(node), now)
+    }
+
+    /// A report has come.
+    pub fn on_report(&mut self, report: Report, now: Time) -> Reply {
+        let config_hash = report.config_hash;
+        let (node, taken) = match self.sessions.on_report(report, now) {
+            Ok(taken) => taken,
+            Err(reply) => return reply,
+        };
+        for Entry { revision, finding } in taken.new {
+            self.dedupe.on_finding(&node, revision, finding, now);
+        }
+        if let Some(absent) = taken.full {
+            self.dedupe.on_full_report(&node, &absent, now);
+        }
+        self.carry_out(now);
+        self.sessions.reply(&node, config_hash)
+    }
+
+    /// The aggregator's own rules have found something.
+    pub fn on_own_findings(&mut self, findings: Vec<Finding>, now: Time) {
+        let observer = Arc::from("");
+        for finding in findings {
+            self.own_revision = self.own_revision.wrapping_add(1);
+            self.dedupe.on_finding(&observer, self.own_revision, finding, now);
+        }
+        self.carry_out(now);
+    }
+
+    /// Who should be reporting: until all of them have, or [`Settings::resync_window`] has passed, nothing resolves.
+    pub fn on_expected<'a>(&mut self, mut nodes: impl Iterator<Item = &'a str>, now: Time) {
+        let is_over = now.since(self.started) >= self.settings.resync_window;
+        if self.dedupe.is_resyncing() && (is_over || nodes.all(|node| self.sessions.is_synced(node))) {
+            self.dedupe.on_resynced(now);
+            self.carry_out(now);
+        }
+    }
+
+    /// A node is no more.
+    pub fn on_node_gone(&mut self, node: &Arc<str>, now: Time) {
+        self.sessions.on_node_gone(node);
+        self.dedupe.on_node_gone(node, now);
+        self.carry_out(now);
+    }
+
+    /// When each agent was last heard.
+    pub fn sessions(&self) -> &Sessions {
+        &self.sessions
+    }
+
+    /// Pods to be read from the API before their issues are told.
+    pub fn take_checks(&mut self) -> Vec<Check> {
+        std::mem::take(&mut self.checks)
+    }
+
+    /// A pod was read from the API.
+    pub fn on_checked(&mut self, check: &Check, checked: Checked, now: Time) {
+        self.dedupe.on_checked(check, checked, now);
+        self.carry_out(now);
+    }
+
+    /// What happened to issues since the last call, for the log.
+    pub fn take_changes(&mut self) -> Vec<(Arc<IssueKey>, Change)> {
+        std::mem::take(&mut self.changes)
+    }
+
+    /// What the sender of `sink` is to do.
+    pub fn next(&mut self, sink: &str, now: Time) -> Next {
+        let Some(outbox) = self.outboxes.get_mut(sink) else { return Next::Idle };
+        let (dedupe, cluster) = (&self.dedupe, &self.settings.cluster);
+        outbox.next(now, |key, intent| {
+            let issue = dedupe.issue(key)?;
+            let swallowed = (&*key.owner.kind == "Node").then(|| dedupe.swallowed_on(&key.owner.name));
+            notification::record(cluster, issue, swallowed.into_iter().flatten(), intent)
+        })
+    }
+
+    /// How the batch of `sink` went.
+    pub fn on_outcome(&mut self, sink: &Arc<str>, outcome: Outcome, now: Time) {
+        let Some(outbox) = self.outboxes.get_mut(sink) else { return };
+        for (issue, revision, fate) in outbox.on_outcome(outcome, now) {
+            self.dedupe.on_fate(sink, &issue, revision, &fate, now);
+        }
+        self.carry_out(now);
+    }
+
+    /// The credentials of `sink` have changed.
+    pub fn on_credentials_changed(&mut self, sink: &str, now: Time) {
+        if let Some(outbox) = self.outboxes.get_mut(sink) {
+            outbox.on_credentials_changed(now);
+        }
+    }
+
+    /// Time has passed.
+    pub fn on_tick(&mut self, now: Time) {
+        self.dedupe.on_tick(now);
+        self.carry_out(now);
+    }
+
+    /// When [`Self::on_tick`] has something to do. (A sender's own wait is in its [`Next`].)
+    pub fn next_deadline(&self) -> Option<Time> {
+        self.dedupe.next_deadline()
+    }
+
+    /// The findings, the issues and the books.
+    pub fn dedupe(&self) -> &Dedupe {
+        &self.dedupe
+    }
+
+    /// The outboxes by sink.
+    pub fn outboxes(&self) -> &BTreeMap<Arc<str>, Outbox> {
+        &self.outboxes
+    }
+
+    /// Does what dedupe wants done, until it wants nothing more.
+    fn carry_out(&mut self, now: Time) {
+        loop {
+            let effects = self.dedupe.take_effects();
+            if effects.is_empty() {
+                return;
+            }
+            for effect in effects {
+                match effect {
+                    Effect::Settle(member, revision) => {
+                        self.sessions.on_settled(&member.observer, Settled { id: member.finding, revision });
+                    }
+                    Effect::Tell(sink, issue, intent) => {
+                        let revision = intent.revision;
+                        let Some(outbox) = self.outboxes.get_mut(&sink) else { continue };
+                        if let Some(fate) = outbox.enqueue(&issue, intent, now) {
+                            self.dedupe.on_fate(&sink, &issue, revision, &fate, now);
+                        }
+                    }
+                    Effect::Verify(check) => self.checks.push(check),
+                    Effect::NeedFull(observer) => self.sessions.need_full(&observer, NeedFull::CauseEnded),
+                    Effect::Changed(issue, change) => self.changes.push((issue, change)),
+                }
+            }
+        }
+    }
+
+    fn set_up_outboxes(&mut self, now: Time) {
+        let sinks = &self.settings.sinks;
+        self.outboxes.retain(|name, _| sinks.contains_key(name));
+        for (name, settings) in sinks {
+            match self.outboxes.get_mut(name) {
+                Some(outbox) => outbox.configure(settings.clone(), now),
+                None => {
+                    self.seed = self.seed.wrapping_add(1);
+                    self.outboxes.insert(Arc::clone(name), Outbox::new(settings.clone(), self.seed, now));
+                }
+            }
+        }
+    }
+}
