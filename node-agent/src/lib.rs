@@ -1,1 +1,2 @@
-//! Placeholder.
+//! node-agent.
+pub mod report;

@@ -1,0 +1,500 @@
+//! What the aggregator is told, and when: the agent's end of the report contract. Pure.
+//!
+//! ```text
+//!            ┌────────────── UnknownSession ─────────────┐
+//!            ▼                                           │
+//!  Apart ─ Hello ─▶ Greeting ─ Welcome ─▶ Together ─ Report ─▶ Answer
+//!    ▲                  │                    │ one in flight; sent again, the same, until it is answered
+//!    └──── failure ─────┘                    └─ Retired ─▶ Ended
+//! ```
+//!
+//! The shell asks [`Reporter::next`] what to do, does it, and says how it went. Invariants:
+//! - A report keeps its number and its content until it is answered; numbers accepted have no gaps.
+//! - Nothing is forgotten unless it is cleared and that is settled, or nobody but this process has ever heard of it.
+//! - No full report, and nothing but heartbeats, before the first complete LIST.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use rules::{Config, Finding, Kind, Time};
+use wire::{
+    Answer, Body, Configuration, Epoch, Hello, NeedFull, OpenSet, Opening, Reply, Report, SessionId, SessionReply,
+    Welcome,
+};
+
+mod findings;
+mod pace;
+
+use findings::{Change, Findings};
+use pace::{Pace, is_due};
+
+pub use findings::{Counts, ROOM};
+pub use pace::WAIT_MAX;
+
+/// How long a change waits for others to go with it.
+pub const COALESCE: Duration = Duration::from_millis(50);
+
+/// How many times in a row the agent goes where it is sent before it waits.
+const HOPS_MAX: u32 = 3;
+
+/// The longest text of a peer that is kept, in bytes.
+const PEER_TEXT_MAX: usize = 256;
+
+/// The agent's end of the report contract.
+///
+/// `now` is any clock that does not go back, the same in every call; the shell's is monotonic.
+#[derive(Debug)]
+pub struct Reporter {
+    build: String,
+    findings: Findings,
+    phase: Phase,
+    target: Target,
+    hops: u32,
+    pace: Pace,
+    epoch: Option<Epoch>,
+    configuration: Option<Configuration>,
+    /// The first complete LIST is there.
+    synced: bool,
+    /// Findings that the engine had no room for.
+    engine_shed: u64,
+    /// When what is new goes out at the latest.
+    flush_at: Option<Time>,
+    /// The trouble last told, until it is over.
+    trouble: Option<Notice>,
+}
+
+/// What to do next.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Next {
+    /// Open a session at [`Reporter::target`], and say how it went ([`Reporter::on_session_reply`] or
+    /// [`Reporter::on_failure`]).
+    Hello(Hello),
+    /// Send this to [`Reporter::target`], and say how it went ([`Reporter::on_reply`] or [`Reporter::on_failure`]).
+    Report(Arc<Report>),
+    /// Nothing before that time, or before something happens.
+    WaitUntil(Option<Time>),
+    /// Nothing ever again: the process ends.
+    End(End),
+}
+
+/// Why there is nothing more to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// A newer session of the same node has taken the place of this one.
+    Retired,
+}
+
+/// Where to go.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Target {
+    /// The aggregator's Service.
+    #[default]
+    Service,
+    /// The leader, at an address (`host:port`) that another replica named.
+    Leader(String),
+}
+
+/// What an answer means for the others in this process, in the order in which to do it.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Effect {
+    /// Go by these rules.
+    Configure(Arc<Config>),
+    /// Go on with these findings, which the aggregator holds open. Given once a session, empty too.
+    Adopt(Vec<Finding>),
+    /// Tell people.
+    Notice(Notice),
+}
+
+/// What people should know. Text in here comes from the peer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Notice {
+    /// A session is open.
+    Opened(Epoch),
+    /// The session is unknown there: it began anew, or has forgotten it.
+    UnknownSession,
+    /// The leader is elsewhere (empty: nobody knows where).
+    NotLeader(String),
+    /// Not let in, and why.
+    Refused(String),
+    /// No version of the format in common; these are the aggregator's.
+    NoCommonVersion(Vec<u16>),
+    /// It has too much to do.
+    Busy,
+    /// A report was not understood, and why.
+    Malformed(String),
+    /// It wants to be told everything again, and why.
+    NeedFull(NeedFull),
+    /// What it said to begin with cannot be read, and why.
+    Unreadable(String),
+}
+
+#[derive(Debug)]
+enum Phase {
+    /// No session; the next attempt is at that time.
+    Apart(Time),
+    /// The Hello is out.
+    Greeting,
+    /// In a session.
+    Together(Session),
+    /// For good.
+    Ended(End),
+}
+
+/// A session that is open.
+#[derive(Debug)]
+struct Session {
+    id: SessionId,
+    next_seq: u64,
+    settled_seen: u64,
+    need_full: bool,
+    heartbeat_at: Time,
+    /// Nothing is sent before.
+    not_before: Time,
+    in_flight: Option<Flight>,
+}
+
+/// The report that is not answered yet.
+#[derive(Debug)]
+struct Flight {
+    report: Arc<Report>,
+    /// It is under way; else it waits to be sent again.
+    sending: bool,
+}
+
+impl Reporter {
+    /// A reporter that knows nothing yet. `build` names this build to people; `seed` is for the jitter.
+    pub fn new(build: &str, seed: u64) -> Self {
+        Self {
+            build: build.to_owned(),
+            findings: Findings::default(),
+            phase: Phase::Apart(Time::default()),
+            target: Target::Service,
+            hops: 0,
+            pace: Pace::new(seed),
+            epoch: None,
+            configuration: None,
+            synced: false,
+            engine_shed: 0,
+            flush_at: None,
+            trouble: None,
+        }
+    }
+
+    /// Takes in what the engine says has become of a finding. The same twice is no news.
+    pub fn on_change(&mut self, finding: Finding, now: Time) {
+        if self.configuration.as_ref().is_some_and(|known| !knows(&known.config, &finding)) {
+            return;
+        }
+        if self.findings.change(finding) == Change::News {
+            self.flush_by(now + COALESCE);
+        }
+    }
+
+    /// The first LIST is complete: from now on what is there can be told whole.
+    pub fn on_synced(&mut self) {
+        self.synced = true;
+    }
+
+    /// How many findings did not even fit into the engine since the start.
+    pub const fn on_engine_shed(&mut self, total: u64) {
+        self.engine_shed = total;
+    }
+
+    /// What is new goes out now, without waiting for more: the process is about to end.
+    pub fn flush(&mut self, now: Time) {
+        self.flush_by(now);
+    }
+
+    /// What [`Next::Hello`] was answered with.
+    pub fn on_session_reply(&mut self, reply: SessionReply, now: Time) -> Vec<Effect> {
+        if !matches!(self.phase, Phase::Greeting) {
+            return Vec::new();
+        }
+        match reply {
+            SessionReply::Welcome(welcome) => self.on_welcome(welcome, now),
+            SessionReply::NotLeader(address) => {
+                self.phase = Phase::Apart(self.go_to(&address, now));
+                self.trouble(Notice::NotLeader(capped(address)))
+            }
+            SessionReply::Busy(millis) => {
+                self.phase = Phase::Apart(self.pace.after_request(millis, now));
+                self.trouble(Notice::Busy)
+            }
+            SessionReply::NoCommonVersion(theirs) => self.refused(Notice::NoCommonVersion(theirs), now),
+            SessionReply::Refused(reason) => self.refused(Notice::Refused(capped(reason)), now),
+        }
+    }
+
+    /// What [`Next::Report`] was answered with.
+    pub fn on_reply(&mut self, reply: Reply, now: Time) -> Vec<Effect> {
+        let Phase::Together(session) = &mut self.phase else { return Vec::new() };
+        let Some(flight) = session.in_flight.as_mut().filter(|flight| flight.sending) else { return Vec::new() };
+        flight.sending = false;
+        match reply {
+            Reply::Answer(answer) => self.on_answer(answer, now),
+            Reply::Busy(millis) => {
+                session.not_before = self.pace.after_request(millis, now);
+                self.trouble(Notice::Busy)
+            }
+            Reply::NotLeader(address) => {
+                let at = self.go_to(&address, now);
+                self.retry_at(at);
+                self.trouble(Notice::NotLeader(capped(address)))
+            }
+            Reply::Malformed(reason) => {
+                session.in_flight = None;
+                session.need_full = true;
+                session.not_before = self.pace.after_failure(now);
+                self.trouble(Notice::Malformed(capped(reason)))
+            }
+            Reply::UnknownSession => {
+                // At once, unless sessions are lost as soon as they are opened.
+                let useless = session.next_seq == 1;
+                self.phase = Phase::Apart(if useless { self.pace.after_failure(now) } else { now });
+                vec![Effect::Notice(Notice::UnknownSession)]
+            }
+            Reply::Retired => {
+                self.phase = Phase::Ended(End::Retired);
+                Vec::new()
+            }
+        }
+    }
+
+    /// What [`Next::Hello`] or [`Next::Report`] asked for could not be done, or was not answered.
+    pub fn on_failure(&mut self, now: Time) {
+        self.target = Target::Service;
+        let at = self.pace.after_failure(now);
+        match &mut self.phase {
+            Phase::Greeting => self.phase = Phase::Apart(at),
+            Phase::Together(_) => self.retry_at(at),
+            Phase::Apart(_) | Phase::Ended(_) => {}
+        }
+    }
+
+    /// What to do now. Asked again after everything that happened, and at the time that it last named.
+    pub fn next(&mut self, now: Time) -> Next {
+        match &mut self.phase {
+            Phase::Ended(end) => Next::End(*end),
+            Phase::Greeting => Next::WaitUntil(None),
+            Phase::Apart(at) if !is_due(*at, now) => Next::WaitUntil(Some(*at)),
+            Phase::Apart(_) => {
+                self.phase = Phase::Greeting;
+                let kinds = Kind::all().map(|kind| kind.name().to_owned()).collect();
+                Next::Hello(Hello { versions: wire::VERSIONS.to_vec(), build: self.build.clone(), kinds })
+            }
+            Phase::Together(session) => {
+                if session.in_flight.as_ref().is_some_and(|flight| flight.sending) {
+                    return Next::WaitUntil(None);
+                }
+                if !is_due(session.not_before, now) {
+                    return Next::WaitUntil(Some(session.not_before));
+                }
+                if let Some(flight) = &mut session.in_flight {
+                    flight.sending = true;
+                    return Next::Report(Arc::clone(&flight.report));
+                }
+                self.next_report(now)
+            }
+        }
+    }
+
+    /// Where to send what is to be sent.
+    pub const fn target(&self) -> &Target {
+        &self.target
+    }
+
+    /// Whether everything that there is to tell has been told and accepted.
+    pub fn is_quiet(&self) -> bool {
+        match &self.phase {
+            Phase::Together(session) => session.in_flight.is_none() && !session.need_full && self.findings.is_sent(),
+            Phase::Ended(_) => true,
+            Phase::Apart(_) | Phase::Greeting => false,
+        }
+    }
+
+    /// Whether a session is open.
+    pub const fn is_together(&self) -> bool {
+        matches!(self.phase, Phase::Together(_))
+    }
+
+    /// How many findings there are.
+    pub fn counts(&self) -> Counts {
+        self.findings.counts()
+    }
+
+    /// The open set.
+    pub const fn open(&self) -> OpenSet {
+        self.findings.open()
+    }
+
+    /// Findings for which there was no room, here or in the engine, since the start.
+    pub const fn shed(&self) -> u64 {
+        self.findings.shed() + self.engine_shed
+    }
+
+    /// True, once, when findings were shed and there is room again: the engine's open findings should then go through
+    /// [`Reporter::on_change`] once more.
+    pub fn has_room_again(&mut self) -> bool {
+        self.findings.has_room_again()
+    }
+
+    fn on_welcome(&mut self, welcome: Welcome, now: Time) -> Vec<Effect> {
+        if !wire::VERSIONS.contains(&welcome.version) {
+            return self.refused(Notice::NoCommonVersion(vec![welcome.version]), now);
+        }
+        let opening: Opening = match wire::decode(&welcome.opening) {
+            Ok(opening) => opening,
+            Err(error) => return self.refused(Notice::Unreadable(error.to_string()), now),
+        };
+        let Opening { configuration, open, heartbeat_ms, reconnect_window_ms } = opening;
+        self.pace.adjust(heartbeat_ms, reconnect_window_ms);
+        let new_epoch = self.epoch.replace(welcome.epoch) != Some(welcome.epoch);
+        self.findings.on_session(new_epoch);
+        self.phase = Phase::Together(Session {
+            id: welcome.session,
+            next_seq: 1,
+            settled_seen: 0,
+            need_full: true,
+            heartbeat_at: self.pace.heartbeat(now),
+            not_before: now,
+            in_flight: None,
+        });
+        self.trouble = None;
+        let mut effects = vec![Effect::Notice(Notice::Opened(welcome.epoch))];
+        effects.extend(self.configure(configuration));
+        effects.push(Effect::Adopt(self.findings.adopt(open)));
+        effects
+    }
+
+    fn on_answer(&mut self, answer: Answer, now: Time) -> Vec<Effect> {
+        let Answer { accepted, settled, need_full, config_hash: _, configuration, retry_after_ms } = answer;
+        let Phase::Together(session) = &mut self.phase else { return Vec::new() };
+        let Some(flight) = session.in_flight.take() else { return Vec::new() };
+        session.next_seq = accepted.saturating_add(1);
+        let was_full = matches!(flight.report.body, Body::Full(_));
+        let mut news = false;
+        if accepted >= flight.report.seq {
+            news = self.findings.on_accepted(flight.report.body.entries());
+        } else {
+            session.need_full = true;
+        }
+        if let Some(batch) = settled.filter(|batch| batch.number > session.settled_seen) {
+            session.settled_seen = batch.number;
+            self.findings.on_settled(&batch.settled);
+        }
+        session.not_before = if need_full.is_some() && was_full {
+            // A full report did not help: the next one is not sent in the same breath.
+            self.pace.after_failure(now)
+        } else {
+            self.pace.reset();
+            now
+        };
+        if retry_after_ms > 0 {
+            session.not_before = session.not_before.max(self.pace.after_request(retry_after_ms, now));
+        }
+        session.need_full |= need_full.is_some();
+        self.hops = 0;
+        self.trouble = None;
+        if news {
+            self.flush_by(now);
+        }
+        let mut effects: Vec<Effect> = need_full.map(|why| Effect::Notice(Notice::NeedFull(why))).into_iter().collect();
+        effects.extend(configuration.and_then(|configuration| self.configure(configuration)));
+        effects
+    }
+
+    /// The next report of the session, if it is time for one.
+    fn next_report(&mut self, now: Time) -> Next {
+        let Phase::Together(session) = &mut self.phase else { return Next::WaitUntil(None) };
+        let has_news = self.flush_at.is_some_and(|at| is_due(at, now));
+        let body = match (session.need_full, self.synced) {
+            (true, true) => Body::Full(self.findings.full()),
+            (false, _) if has_news => Body::Delta(self.findings.delta()),
+            _ if is_due(session.heartbeat_at, now) => Body::Delta(Vec::new()),
+            (true, false) => return Next::WaitUntil(Some(session.heartbeat_at)),
+            (false, _) => {
+                let flush_at = self.flush_at.unwrap_or(session.heartbeat_at);
+                return Next::WaitUntil(Some(flush_at.min(session.heartbeat_at)));
+            }
+        };
+        session.heartbeat_at = self.pace.heartbeat(now);
+        session.need_full &= !matches!(body, Body::Full(_));
+        if !session.need_full {
+            self.flush_at = None;
+        }
+        let report = Arc::new(Report {
+            session: session.id,
+            seq: session.next_seq,
+            body,
+            open: self.findings.open(),
+            settled_seen: session.settled_seen,
+            config_hash: self.configuration.as_ref().map_or(0, |configuration| configuration.hash),
+            shed: self.findings.shed() + self.engine_shed,
+        });
+        session.in_flight = Some(Flight { report: Arc::clone(&report), sending: true });
+        Next::Report(report)
+    }
+
+    /// Takes over a configuration; `None` when it is the one in force.
+    fn configure(&mut self, configuration: Configuration) -> Option<Effect> {
+        if self.configuration.as_ref().is_some_and(|known| known.hash == configuration.hash) {
+            return None;
+        }
+        let config = Arc::clone(&configuration.config);
+        self.configuration = Some(configuration);
+        self.findings.retain(|finding| knows(&config, finding));
+        Some(Effect::Configure(config))
+    }
+
+    fn flush_by(&mut self, at: Time) {
+        self.flush_at = Some(self.flush_at.map_or(at, |earlier| earlier.min(at)));
+    }
+
+    /// Goes where the leader is said to be; gives the time to do so.
+    fn go_to(&mut self, address: &str, now: Time) -> Time {
+        self.hops += 1;
+        if address.is_empty() || address.len() > PEER_TEXT_MAX || self.hops > HOPS_MAX {
+            self.hops = 0;
+            self.target = Target::Service;
+            return self.pace.after_failure(now);
+        }
+        self.target = Target::Leader(address.to_owned());
+        now
+    }
+
+    /// The report in flight is sent again then.
+    fn retry_at(&mut self, at: Time) {
+        if let Phase::Together(session) = &mut self.phase {
+            session.not_before = at;
+            if let Some(flight) = &mut session.in_flight {
+                flight.sending = false;
+            }
+        }
+    }
+
+    fn refused(&mut self, notice: Notice, now: Time) -> Vec<Effect> {
+        self.target = Target::Service;
+        self.phase = Phase::Apart(self.pace.after_refusal(now));
+        self.trouble(notice)
+    }
+
+    /// Tells of a trouble, unless it is the one told last.
+    fn trouble(&mut self, notice: Notice) -> Vec<Effect> {
+        if self.trouble.as_ref() == Some(&notice) {
+            return Vec::new();
+        }
+        self.trouble = Some(notice.clone());
+        vec![Effect::Notice(notice)]
+    }
+}
+
+/// Whether an aggregator that goes by `config` knows the finding's kind.
+fn knows(config: &Config, finding: &Finding) -> bool {
+    config.kinds.contains_key(finding.kind.name())
+}
+
+/// A peer's text, at a length that can be kept.
+fn capped(mut text: String) -> String {
+    text.truncate(text.floor_char_boundary(PEER_TEXT_MAX));
+    text
+}
