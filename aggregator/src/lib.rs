@@ -1,4 +1,6 @@
 //! The aggregator.
+pub mod config;
+pub mod core;
 pub mod dedupe;
 pub mod forward;
 pub mod ingest;
