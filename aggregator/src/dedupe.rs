@@ -206,7 +206,7 @@ impl Dedupe {
     }
 
     /// A sink has heard of an issue, or refuses to.
-    pub fn on_fate(&mut self, sink: &Arc<str>, key: &Arc<IssueKey>, revision: u32, fate: &Fate, now: Time) {
+    pub fn on_fate(&mut self, sink: &Arc<str>, key: &Arc<IssueKey>, revision: u32, fate: Fate, now: Time) {
         self.change(key, now, |dedupe| dedupe.take_in_fate(sink, key, revision, fate, now));
     }
 
@@ -434,3 +434,6 @@ impl Dedupe {
 fn place(key: &IssueKey) -> Place {
     (Arc::clone(&key.namespace), key.owner.clone())
 }
+
+#[cfg(test)]
+mod tests;

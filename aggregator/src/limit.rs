@@ -5,62 +5,46 @@ use std::time::Duration;
 use rules::Time;
 
 /// Lets a number of records through a minute on average, and as many at once after a quiet minute.
-///
-/// It counts in thousandths of a record, so nothing is lost to rounding however often it is asked.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TokenBucket {
     per_minute: u32,
-    /// Thousandths of a record.
+    /// In parts of which [`RECORD`] are one record: a millisecond brings `per_minute` of them, so nothing is ever
+    /// lost to rounding.
     level: u64,
     filled_at: Time,
 }
 
+/// The parts that one record takes: the milliseconds of a minute.
+const RECORD: u64 = 60_000;
+
 impl TokenBucket {
     /// A full bucket.
     pub fn new(per_minute: u32, now: Time) -> Self {
-        Self { per_minute, level: u64::from(per_minute) * 1_000, filled_at: now }
+        Self { per_minute, level: u64::from(per_minute) * RECORD, filled_at: now }
     }
 
     /// Takes up to `wanted` records' worth; how many there were.
     pub fn take(&mut self, wanted: usize, now: Time) -> usize {
         self.fill(now);
-        let there = usize::try_from(self.level / 1_000).unwrap_or(usize::MAX);
+        let there = usize::try_from(self.level / RECORD).unwrap_or(usize::MAX);
         let taken = wanted.min(there);
-        self.level -= taken as u64 * 1_000;
+        self.level -= taken as u64 * RECORD;
         taken
-    }
-
-    /// Puts back what was taken and not used.
-    pub fn put_back(&mut self, records: usize) {
-        self.level = self.full().min(self.level + records as u64 * 1_000);
     }
 
     /// When one more record fits.
     pub fn next_at(&mut self, now: Time) -> Time {
         self.fill(now);
-        let missing = 1_000_u64.saturating_sub(self.level);
-        // 1,000 thousandths of a record take 60,000 ms / per_minute.
-        let millis = (missing * 60).div_ceil(u64::from(self.per_minute.max(1)));
-        now + Duration::from_millis(millis)
-    }
-
-    fn full(&self) -> u64 {
-        u64::from(self.per_minute) * 1_000
+        let missing = RECORD.saturating_sub(self.level);
+        now + Duration::from_millis(missing.div_ceil(u64::from(self.per_minute.max(1))))
     }
 
     fn fill(&mut self, now: Time) {
+        // A clock that steps back brings nothing, and what it then runs through again neither.
         let elapsed = u64::try_from(now.since(self.filled_at).as_millis()).unwrap_or(u64::MAX);
-        let gained = elapsed.saturating_mul(u64::from(self.per_minute)) / 60;
-        if gained == 0 {
-            return;
-        }
-        self.level = self.level.saturating_add(gained);
-        // Only the time that was turned into tokens is used up; the rest counts for the next one.
-        self.filled_at = self.filled_at + Duration::from_millis((gained * 60).div_ceil(u64::from(self.per_minute)));
-        if self.level >= self.full() {
-            self.level = self.full();
-            self.filled_at = now;
-        }
+        let full = u64::from(self.per_minute) * RECORD;
+        self.level = self.level.saturating_add(elapsed.saturating_mul(u64::from(self.per_minute))).min(full);
+        self.filled_at = self.filled_at.max(now);
     }
 }
 
@@ -85,7 +69,7 @@ mod tests {
         let mut bucket = TokenBucket::new(7, START);
         assert_eq!(bucket.take(7, START), 7);
         let taken: usize = (1..=600_000).map(|ms| bucket.take(1, START + Duration::from_millis(ms))).sum();
-        assert!((69..=70).contains(&taken), "7 a minute for 10 minutes, not {taken}");
+        assert_eq!(taken, 70, "7 a minute for 10 minutes");
     }
 
     #[test]
@@ -94,13 +78,5 @@ mod tests {
         assert_eq!(bucket.take(60, START), 60);
         assert_eq!(bucket.take(1, START - Duration::from_hours(24)), 0);
         assert_eq!(bucket.take(60, START + Duration::from_secs(60)), 60);
-    }
-
-    #[test]
-    fn what_is_put_back_can_be_taken_again() {
-        let mut bucket = TokenBucket::new(2, START);
-        assert_eq!(bucket.take(2, START), 2);
-        bucket.put_back(1);
-        assert_eq!(bucket.take(2, START), 1);
     }
 }

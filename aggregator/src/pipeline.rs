@@ -151,7 +151,7 @@ impl Pipeline {
     pub fn on_outcome(&mut self, sink: &Arc<str>, outcome: Outcome, now: Time) {
         let Some(outbox) = self.outboxes.get_mut(sink) else { return };
         for (issue, revision, fate) in outbox.on_outcome(outcome, now) {
-            self.dedupe.on_fate(sink, &issue, revision, &fate, now);
+            self.dedupe.on_fate(sink, &issue, revision, fate, now);
         }
         self.carry_out(now);
     }
@@ -200,7 +200,7 @@ impl Pipeline {
                         let revision = intent.revision;
                         let Some(outbox) = self.outboxes.get_mut(&sink) else { continue };
                         if let Some(fate) = outbox.enqueue(&issue, intent, now) {
-                            self.dedupe.on_fate(&sink, &issue, revision, &fate, now);
+                            self.dedupe.on_fate(&sink, &issue, revision, fate, now);
                         }
                     }
                     Effect::Verify(check) => self.checks.push(check),

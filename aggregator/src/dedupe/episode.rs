@@ -5,7 +5,7 @@ use std::sync::Arc;
 use rules::Time;
 
 use super::decision::{Decision, Suppression, Waiting};
-use super::issue::{Episode, IssueKey, Member, MemberId, Phase};
+use super::issue::{Episode, Issue, IssueKey, Member, MemberId, Phase};
 use super::judge::{Situation, judge};
 use super::{Change, Check, Checked, Dedupe, Effect, NEWEST_EDGES_MAX};
 use crate::forward::outbox::{Fate, Intent, Status};
@@ -49,6 +49,10 @@ impl Dedupe {
                 self.finish_telling(key, now);
             }
             Some(Phase::Resolving) => self.finish_resolving(key, now),
+            Some(Phase::Resolved) => {
+                self.close(key);
+                self.open(key, now);
+            }
         }
         self.drop_what_is_done(key);
     }
@@ -75,7 +79,7 @@ impl Dedupe {
     }
 
     /// A sink has heard of an issue, or refuses to.
-    pub(super) fn take_in_fate(&mut self, sink: &Arc<str>, key: &Arc<IssueKey>, revision: u32, fate: &Fate, now: Time) {
+    pub(super) fn take_in_fate(&mut self, sink: &Arc<str>, key: &Arc<IssueKey>, revision: u32, fate: Fate, now: Time) {
         let Some(episode) = self.issues.get_mut(key).and_then(|issue| issue.episode.as_mut()) else { return };
         match fate {
             Fate::Delivered => episode.refused_by.remove(sink),
@@ -89,7 +93,7 @@ impl Dedupe {
 
     /// A finding that must be told is there: the issue opens with the oldest of them.
     fn open(&mut self, key: &Arc<IssueKey>, now: Time) {
-        let Some(issue) = self.issues.get_mut(key) else { return };
+        let Some(issue) = self.issues.get_mut(key).filter(|issue| issue.episode.is_none()) else { return };
         let about_to_open = |member: &Member| member.decision == Some(Decision::Pending(Waiting::Verifying));
         let Some((id, member)) = issue
             .members
@@ -174,27 +178,34 @@ impl Dedupe {
         self.finish_resolving(key, now);
     }
 
-    /// Every sink that must know that it is over knows: its findings may be forgotten. Kept until the others know too.
+    /// Every sink that must know that it is over knows: its findings are settled.
     fn finish_resolving(&mut self, key: &Arc<IssueKey>, now: Time) {
         let Some(episode) = self.episode_mut(key) else { return };
         if episode.is_unsettled() {
             return;
         }
-        let is_done = episode.awaiting.is_empty();
+        episode.phase = Phase::Resolved;
         self.decide_queued(key, now);
-        let Some(issue) = self.issues.get_mut(key) else { return };
-        let members: Vec<_> =
-            issue.members.iter().filter(|(_, member)| member.over).map(|(id, _)| id.clone()).collect();
-        let newest_edge = issue.newest_edge();
-        if is_done {
-            issue.episode = None;
-        }
-        for id in &members {
-            self.settle(id);
-        }
-        if let Some(newest_edge) = newest_edge {
+        if let Some(newest_edge) = self.issues.get(key).and_then(Issue::newest_edge) {
             self.remember_edge(key, newest_edge);
         }
+        if self.episode_mut(key).is_some_and(|episode| episode.awaiting.is_empty()) {
+            self.close(key);
+        } else {
+            // The others are told with its findings, so those stay; whoever saw them may forget them already.
+            let over: Vec<_> =
+                self.issues.get(key).into_iter().flat_map(|issue| issue.members.keys()).cloned().collect();
+            for id in over {
+                self.settle(&id);
+            }
+        }
+    }
+
+    /// The episode ends when every sink knows that it is over, or at the latest when the next one begins.
+    fn close(&mut self, key: &Arc<IssueKey>) {
+        let Some(issue) = self.issues.get_mut(key) else { return };
+        let goes_on = issue.members.values().any(Member::is_undecided);
+        issue.episode.take_if(|episode| goes_on || episode.awaiting.is_empty());
     }
 
     /// Findings that are over and decided go, but for those that the end of their issue is told with.
@@ -227,7 +238,7 @@ impl Dedupe {
     }
 
     fn queue_members(&mut self, key: &Arc<IssueKey>, now: Time) {
-        self.decide_all(key, Waiting::Verifying, |_, _| Decision::Pending(Waiting::Queued), now);
+        self.decide_all(key, Waiting::Verifying, |_, _, _| Decision::Pending(Waiting::Queued), now);
     }
 
     fn decide_queued(&mut self, key: &Arc<IssueKey>, now: Time) {
@@ -239,7 +250,7 @@ impl Dedupe {
         &mut self,
         key: &Arc<IssueKey>,
         waiting: Waiting,
-        decision: impl Fn(&Episode, &MemberId) -> Decision,
+        decision: impl Fn(&Episode, &MemberId, &Member) -> Decision,
         now: Time,
     ) {
         let Some(issue) = self.issues.get(key) else { return };
@@ -248,7 +259,7 @@ impl Dedupe {
             .members
             .iter()
             .filter(|(_, member)| member.decision == Some(Decision::Pending(waiting)))
-            .map(|(id, _)| (id.clone(), decision(episode, id)))
+            .map(|(id, member)| (id.clone(), decision(episode, id, member)))
             .collect();
         for (id, decision) in decisions {
             self.decided(&id, decision, now);
@@ -288,7 +299,7 @@ impl Dedupe {
 }
 
 /// The newest edge that is told of an open issue.
-fn told_edge(issue: &super::Issue) -> Option<Time> {
+fn told_edge(issue: &Issue) -> Option<Time> {
     let told =
         issue.members.values().filter(|member| matches!(member.decision, Some(Decision::Told | Decision::Merged)));
     (issue.key.kind.row().nature == rules::Nature::Edge)

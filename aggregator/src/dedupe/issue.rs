@@ -111,6 +111,8 @@ pub enum Phase {
     Told,
     /// It is over, and that is on its way to the sinks.
     Resolving,
+    /// Every sink that must know so knows; kept until the others know too.
+    Resolved,
 }
 
 impl IssueKey {
@@ -175,12 +177,12 @@ impl Episode {
     }
 
     /// What delivery means for the findings that waited for it.
-    pub fn decision_for(&self, member: &MemberId) -> Decision {
+    pub fn decision_for(&self, id: &MemberId, member: &Member) -> Decision {
         if self.sinks.is_empty() {
             Decision::Suppressed(Suppression::Unrouted)
         } else if self.sinks.is_subset(&self.refused_by) {
             Decision::Suppressed(Suppression::Quarantined)
-        } else if *member == self.opener {
+        } else if *id == self.opener && member.finding.incarnation == self.incarnation {
             Decision::Told
         } else {
             Decision::Merged

@@ -73,7 +73,7 @@ pub enum Outcome {
 }
 
 /// What became of a notification.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Fate {
     /// The sink has it, or has something newer.
     Delivered,
@@ -224,7 +224,7 @@ impl Outbox {
             Outcome::Delivered => {
                 self.health = Health::Working;
                 self.bisect = None;
-                batch.into_iter().filter_map(|issue| self.confirm(issue, &Fate::Delivered)).collect()
+                batch.into_iter().filter_map(|issue| self.confirm(issue, Fate::Delivered)).collect()
             }
             Outcome::Refused => {
                 self.health = Health::Working;
@@ -233,7 +233,7 @@ impl Outbox {
                     return Vec::new();
                 }
                 self.bisect = None;
-                batch.into_iter().filter_map(|issue| self.confirm(issue, &Fate::Quarantined)).collect()
+                batch.into_iter().filter_map(|issue| self.confirm(issue, Fate::Quarantined)).collect()
             }
             Outcome::Unauthorized => {
                 self.health = Health::Unauthorized;
@@ -326,10 +326,10 @@ impl Outbox {
     }
 
     /// The sink has answered for what it was sent last of `issue`.
-    fn confirm(&mut self, issue: Arc<IssueKey>, fate: &Fate) -> Option<(Arc<IssueKey>, u32, Fate)> {
+    fn confirm(&mut self, issue: Arc<IssueKey>, fate: Fate) -> Option<(Arc<IssueKey>, u32, Fate)> {
         let entry = self.entries.get_mut(&issue)?;
         let record = entry.frozen.take()?;
-        if *fate == Fate::Delivered {
+        if fate == Fate::Delivered {
             entry.told = Some(record.status);
         }
         // Nothing more to say: the same again, or the end of what the sink refused to hear of.
@@ -340,7 +340,7 @@ impl Outbox {
         if entry.due.is_none() && entry.told != Some(Status::Firing) {
             self.entries.remove(&issue);
         }
-        Some((issue, revision, fate.clone()))
+        Some((issue, revision, fate))
     }
 
     /// Counts a failure; the pause after it, full jitter.
@@ -360,3 +360,6 @@ impl Entry {
         self.frozen.is_some() || self.due.is_some()
     }
 }
+
+#[cfg(test)]
+mod tests;

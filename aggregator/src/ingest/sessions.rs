@@ -164,6 +164,9 @@ impl Sessions {
         if let Some(reason) = report.body.entries().iter().find_map(|entry| unbelievable(&entry.finding, &name)) {
             return Err(Reply::Malformed(reason));
         }
+        if report.body.entries().len() > FINDINGS_MAX || node.known.len() > FINDINGS_MAX {
+            return Err(Reply::Malformed(format!("more than {FINDINGS_MAX} findings: an agent keeps fewer")));
+        }
         node.last_heard = now;
         node.acknowledge(report.settled_seen);
         if report.seq <= node.accepted {
@@ -349,3 +352,6 @@ fn unbelievable(finding: &Finding, node: &str) -> Option<String> {
 fn millis(span: Duration) -> u32 {
     u32::try_from(span.as_millis()).unwrap_or(u32::MAX)
 }
+
+#[cfg(test)]
+mod tests;
