@@ -27,6 +27,7 @@ pub(super) struct Findings {
     revision: u32,
     text_bytes: usize,
     shed: Shed,
+    had_session: bool,
 }
 
 /// One finding and who knows what about it.
@@ -54,7 +55,7 @@ struct Tracked {
 enum Heard {
     /// Nothing: it was never in a report.
     Nothing,
-    /// Perhaps something: no report that it was in has been answered.
+    /// Perhaps something: another incarnation, or a report that was not answered.
     Perhaps,
     /// That it is pending.
     Pending,
@@ -112,56 +113,40 @@ impl Findings {
             return Change::Nothing;
         }
         if finding.state == State::Cleared && tracked.heard < tracked.to_be_heard() {
-            match (tracked.heard, tracked.held) {
-                (Heard::Nothing, false) => {
-                    self.forget(id);
-                    return Change::Nothing;
-                }
-                (Heard::Nothing, true) => {}
-                _ => {
-                    tracked.then = Some(Box::new(finding));
-                    return Change::News;
-                }
-            }
+            tracked.then = Some(Box::new(finding));
+            self.settle_clear(id);
+            return if self.tracked.contains_key(&id) { Change::News } else { Change::Nothing };
         }
         self.replace(id, finding);
         Change::News
     }
 
-    /// Takes over the findings that the aggregator holds open, but for those known here: of them this process knows
-    /// better. Gives those taken over.
-    pub(super) fn adopt(&mut self, open: Vec<Finding>) -> Vec<Finding> {
-        let mut adopted = Vec::new();
-        for finding in open {
-            if self.tracked.contains_key(&finding.id) || self.admit(finding.clone()) != Change::News {
-                continue;
-            }
-            if let Some(tracked) = self.tracked.get_mut(&finding.id) {
-                tracked.heard = heard(tracked.finding.state);
-            }
-            adopted.push(finding);
-        }
-        adopted
-    }
-
-    /// A new session has begun; `new_epoch` when its aggregator knows nothing of what an older one was told.
-    pub(super) fn on_session(&mut self, new_epoch: bool) {
+    /// A session has begun. `open` is what its aggregator holds open; `new_epoch` when it knows nothing of what an older
+    /// one was told. Gives those of `open` that this process goes on with: of the others it knows better.
+    pub(super) fn on_session(&mut self, open: Vec<Finding>, new_epoch: bool) -> Vec<Finding> {
+        self.had_session = true;
         for tracked in self.tracked.values_mut() {
             tracked.sent = 0;
-            if new_epoch {
-                tracked.accepted = 0;
-                tracked.heard = Heard::Nothing;
+            tracked.accepted = if new_epoch { 0 } else { tracked.accepted };
+            tracked.heard = Heard::Nothing;
+        }
+        let mut adopted = Vec::new();
+        for finding in open {
+            if !self.tracked.contains_key(&finding.id) {
+                if self.admit(self.within_text_room(finding.clone())) != Change::News {
+                    continue;
+                }
+                adopted.push(finding.clone());
+            }
+            if let Some(tracked) = self.tracked.get_mut(&finding.id) {
+                tracked.hear(&finding);
             }
         }
-        if new_epoch {
-            // What only ever was pending and is over is news to nobody now.
-            let over = |tracked: &&Tracked| tracked.then.is_some() || tracked.finding.state == State::Cleared;
-            let over = self.tracked.values().filter(over).map(|tracked| (tracked.finding.id, tracked.held));
-            let over: Vec<(FindingId, bool)> = over.collect();
-            for (id, held) in over {
-                if held { self.clear_at_last(id) } else { self.forget(id) }
-            }
-        }
+        // Now it is known which clears make sense to whom.
+        let over = |tracked: &&Tracked| tracked.then.is_some() || tracked.finding.state == State::Cleared;
+        let over: Vec<FindingId> = self.tracked.values().filter(over).map(|tracked| tracked.finding.id).collect();
+        over.into_iter().for_each(|id| self.settle_clear(id));
+        adopted
     }
 
     /// Everything, marked as sent.
@@ -180,11 +165,9 @@ impl Findings {
         for entry in entries {
             let Some(tracked) = self.tracked.get_mut(&entry.finding.id) else { continue };
             tracked.accepted = tracked.accepted.max(entry.revision);
-            if entry.finding.incarnation == tracked.finding.incarnation {
-                tracked.heard = tracked.heard.max(heard(entry.finding.state));
-            }
+            tracked.hear(&entry.finding);
             if tracked.then.is_some() && tracked.heard >= tracked.to_be_heard() {
-                self.clear_at_last(entry.finding.id);
+                self.settle_clear(entry.finding.id);
                 news = true;
             }
         }
@@ -228,9 +211,14 @@ impl Findings {
         self.shed.missing && self.tracked.len() < ROOM / 2 && std::mem::take(&mut self.shed.missing)
     }
 
-    /// Whether every finding's last revision is in a report of this session.
-    pub(super) fn is_sent(&self) -> bool {
-        self.tracked.values().all(|tracked| tracked.sent == tracked.revision && tracked.then.is_none())
+    /// Whether there is something to send that is in no report of this session.
+    pub(super) fn is_unsent(&self) -> bool {
+        self.tracked.values().any(|tracked| tracked.sent < tracked.revision)
+    }
+
+    /// Whether the aggregator, in its present life, has accepted everything.
+    pub(super) fn is_told(&self) -> bool {
+        self.tracked.values().all(|tracked| tracked.accepted == tracked.revision && tracked.then.is_none())
     }
 
     pub(super) fn counts(&self) -> Counts {
@@ -264,7 +252,8 @@ impl Findings {
             accepted: 0,
             settled: 0,
             held: finding.state == State::Active,
-            heard: Heard::Nothing,
+            // Until the first session nobody knows what the process before this one has told.
+            heard: if self.had_session { Heard::Nothing } else { Heard::Perhaps },
             then: None,
             finding,
         };
@@ -288,9 +277,13 @@ impl Findings {
         self.insert(tracked);
     }
 
-    /// The clear that waited goes out now.
-    fn clear_at_last(&mut self, id: FindingId) {
-        if let Some(cleared) = self.tracked.get_mut(&id).and_then(|tracked| tracked.then.take()) {
+    /// Decides about a clear once it is known what the aggregator has heard: it goes out, waits, or is news to nobody.
+    fn settle_clear(&mut self, id: FindingId) {
+        let Some(tracked) = self.tracked.get_mut(&id) else { return };
+        let is_understood = tracked.heard == Heard::Nothing || tracked.heard >= tracked.to_be_heard();
+        if tracked.heard == Heard::Nothing && !tracked.held {
+            self.forget(id);
+        } else if let Some(cleared) = tracked.then.take_if(|_| is_understood) {
             self.replace(id, *cleared);
         }
     }
@@ -336,6 +329,15 @@ impl Tracked {
         self.sent = self.revision;
         self.heard = self.heard.max(Heard::Perhaps);
         Entry { revision: self.revision, finding: self.finding.clone() }
+    }
+
+    /// The aggregator has this in its memory.
+    fn hear(&mut self, finding: &Finding) {
+        if finding.incarnation == self.finding.incarnation {
+            self.heard = self.heard.max(heard(finding.state));
+        } else {
+            self.heard = self.heard.max(Heard::Perhaps);
+        }
     }
 
     /// What the aggregator must have accepted before it can take a clear for what it is.

@@ -7,21 +7,21 @@ use process::backoff::{Backoff, between, up_to};
 use rules::Time;
 
 /// The longest wait before another attempt, whoever asked for it.
-pub const WAIT_MAX: Duration = Duration::from_secs(60);
+pub const WAIT_MAX: Duration = Duration::from_mins(1);
 
 /// The spread of a reconnect until an aggregator has named one.
 const WINDOW: Duration = Duration::from_secs(2);
 
 /// The longest spread of a reconnect that an aggregator may ask for; more than [`WAIT_MAX`] for tens of thousands of nodes.
-const WINDOW_MAX: Duration = Duration::from_secs(120);
+const WINDOW_MAX: Duration = Duration::from_mins(2);
 
 /// The interval between heartbeats until an aggregator has named one, and what it may name.
 const HEARTBEAT: Duration = Duration::from_secs(30);
 const HEARTBEAT_MIN: Duration = Duration::from_secs(1);
-const HEARTBEAT_MAX: Duration = Duration::from_secs(300);
+const HEARTBEAT_MAX: Duration = Duration::from_mins(5);
 
 /// No wait is longer: a deadline further off means that the clock was set back, and is now.
-const FAR: Duration = Duration::from_secs(600);
+const FAR: Duration = Duration::from_mins(10);
 
 /// Draws the waits.
 #[derive(Debug)]
