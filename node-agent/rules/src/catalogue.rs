@@ -7,9 +7,23 @@ use std::time::Duration;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use crate::finding::Severity;
+use crate::gates::Gates;
+use crate::kinds;
+use crate::verdict::Rule;
 
 /// Every kind that there is.
-pub static CATALOGUE: &[&Row] = &[];
+pub static CATALOGUE: &[&Row] = &[
+    &kinds::crash_loop::ROW,
+    &kinds::image_pull::ROW,
+    &kinds::oom_killed::ROW,
+    &kinds::not_ready::ROW,
+    &kinds::pod_failed::ROW,
+    &kinds::evicted::ROW,
+    &kinds::stuck_terminating::ROW,
+    &kinds::unschedulable::ROW,
+    &kinds::node_not_ready::ROW,
+    &kinds::agent_silent::ROW,
+];
 
 /// All that is fixed about a kind.
 pub struct Row {
@@ -36,6 +50,10 @@ pub struct Row {
     /// Names of the kinds of the same owner (of the same node, for a kind about a node) that it explains: their
     /// findings are evidence of this one and get no message of their own. `"*"`: every kind about a pod.
     pub explains: &'static [&'static str],
+    /// In which states of a pod it is looked for.
+    pub(crate) gates: Gates,
+    /// What finds it.
+    pub(crate) rule: Rule,
 }
 
 /// Whether a kind lasts or happens.

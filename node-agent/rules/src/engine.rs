@@ -1,13 +1,31 @@
 //! The engine: views and time in, findings out.
+//!
+//! It keeps no views. What it remembers is the findings that are open ([`track`]), and of few subjects a little more
+//! ([`memory`]): edges that were told already, containers that are neither well nor ill, how often a node changed. A
+//! healthy pod costs nothing.
 
-use std::collections::BTreeMap;
+mod adopt;
+mod course;
+mod judge;
+mod memory;
+mod outbox;
+mod track;
+
+use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
 use crate::agent::AgentSight;
-use crate::config::Config;
-use crate::finding::{Finding, FindingId};
+use crate::catalogue::{Kind, Side};
+use crate::config::{Config, KindConfig};
+use crate::finding::{Finding, FindingId, State};
 use crate::time::Time;
+use crate::verdict::Moment;
 use crate::view::{Node, Pod};
+
+pub(crate) use memory::NodeHistory;
+use memory::{Anchor, Memory, Realm};
+use outbox::Outbox;
+use track::Track;
 
 /// Who detects: it says which side's rules run.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,81 +40,237 @@ pub enum Observer {
 }
 
 /// The detection engine of one observer.
+///
+/// After each input the caller drains [`Self::changes`] and arms a timer for [`Self::next_deadline`]. While it is cut
+/// off from what it watches it neither feeds nor ticks: what nobody can see neither fires nor resolves.
 pub struct Engine {
     observer: Observer,
     config: Arc<Config>,
-    open: BTreeMap<FindingId, Finding>,
+    watched: Arc<[Watched]>,
+    kubelet_offset: i64,
+    pods_listed: bool,
+    nodes_listed: bool,
+    tracks: HashMap<FindingId, Track>,
+    deadlines: BTreeSet<(Time, FindingId)>,
+    memories: HashMap<Anchor, Memory>,
+    nodes: HashMap<Anchor, NodeHistory>,
+    /// Subjects that are gone whose edges are remembered for a while, by when that ends.
+    retired: VecDeque<(Time, Anchor)>,
+    outbox: Outbox,
+    shed: Shed,
+}
+
+/// A kind of this observer's side and its settings.
+struct Watched {
+    kind: Kind,
+    enabled: bool,
+    settings: KindConfig,
+}
+
+/// What did not fit.
+#[derive(Default)]
+struct Shed {
+    count: u64,
+    /// Those counted already, so that none counts twice while it lasts.
+    known: HashSet<FindingId>,
 }
 
 impl Engine {
+    /// How many findings a node-agent keeps. Warnings leave a quarter of them to criticals, infos half to both.
+    pub const FINDINGS_MAX_AGENT: usize = 2_000;
+    /// How many the aggregator keeps: 5,000 nodes and as many unscheduled pods fit.
+    pub const FINDINGS_MAX_AGGREGATOR: usize = 20_000;
+
     /// An engine that has seen nothing yet.
     pub fn new(observer: Observer, config: Arc<Config>) -> Self {
-        Self { observer, config, open: BTreeMap::new() }
+        Self {
+            watched: watched(&observer, &config),
+            observer,
+            config,
+            kubelet_offset: 0,
+            pods_listed: false,
+            nodes_listed: false,
+            tracks: HashMap::new(),
+            deadlines: BTreeSet::new(),
+            memories: HashMap::new(),
+            nodes: HashMap::new(),
+            retired: VecDeque::new(),
+            outbox: Outbox::default(),
+            shed: Shed::default(),
+        }
     }
 
-    /// Goes on with other settings. What is switched off now is cleared. True when the settings differ: then what the
-    /// engine saw before must be shown to it again (a relist), for it keeps no views.
+    /// Goes on with other settings. What they rule out is cleared at once. True when they differ from the last: then
+    /// what the engine saw before must be shown to it again (a relist), for it keeps no views.
     pub fn configure(&mut self, config: Arc<Config>, _now: Time) -> bool {
-        let differs = self.config != config;
+        if self.config == config {
+            return false;
+        }
+        self.watched = watched(&self.observer, &config);
         self.config = config;
-        differs
+        let out: Vec<FindingId> =
+            self.tracks.values().map(|track| &track.finding).filter(|it| !self.admits(it)).map(|it| it.id).collect();
+        for id in out {
+            self.end(id);
+        }
+        true
     }
 
     /// The node's wall clock minus the API server's, in milliseconds: times that the kubelet wrote are shifted by it.
-    pub fn set_kubelet_offset(&mut self, _millis: i64) {}
+    pub fn set_kubelet_offset(&mut self, millis: i64) {
+        self.kubelet_offset = millis;
+    }
 
-    /// Goes on with findings that an observer before this one left open.
-    pub fn adopt(&mut self, _open: Vec<Finding>, _now: Time) {}
+    /// Goes on with findings that an observer before this one left open. What the first complete LIST does not show
+    /// again starts its hold then; what is not this observer's any more is cleared.
+    pub fn adopt(&mut self, open: Vec<Finding>, now: Time) {
+        for finding in open.into_iter().filter(|finding| finding.state != State::Cleared) {
+            if self.is_mine(&finding) {
+                self.adopt_one(finding, now);
+            }
+        }
+        self.advance(now);
+    }
 
     /// A pod is there or has changed.
-    pub fn on_pod(&mut self, _pod: &Pod, _now: Time) {}
+    pub fn on_pod(&mut self, pod: &Pod, now: Time) {
+        self.advance(now);
+        self.judge_pod(pod, now);
+        self.advance(now);
+    }
 
     /// A pod is gone, or has left the selection that is watched.
-    pub fn on_pod_deleted(&mut self, _pod: &Pod, _now: Time) {}
+    pub fn on_pod_deleted(&mut self, pod: &Pod, now: Time) {
+        self.advance(now);
+        self.gone(Anchor::of_pod(pod), now);
+    }
 
-    /// These are all pods. What happened to pods of the first call may be old: it is [`crate::Seen::Found`].
-    pub fn on_relist(&mut self, _pods: &[Pod], _now: Time) {}
+    /// These are all pods. What happened to pods of the first call may be old: it is [`crate::Seen::Found`]. What was there
+    /// before and is not among them starts its hold.
+    pub fn on_relist(&mut self, pods: &[Pod], now: Time) {
+        for pod in pods {
+            self.judge_pod(pod, now);
+        }
+        self.pods_listed = true;
+        self.sweep(Realm::Pods, &pods.iter().map(Anchor::of_pod).collect(), now);
+        self.advance(now);
+    }
 
     /// A node is there or has changed.
-    pub fn on_node(&mut self, _node: &Node, _now: Time) {}
+    pub fn on_node(&mut self, node: &Node, now: Time) {
+        self.advance(now);
+        self.judge_node(node, now);
+        self.advance(now);
+    }
 
     /// A node is gone.
-    pub fn on_node_deleted(&mut self, _node: &Node, _now: Time) {}
+    pub fn on_node_deleted(&mut self, node: &Node, now: Time) {
+        self.advance(now);
+        let anchor = Anchor::of(Realm::Nodes, &node.meta.name);
+        self.nodes.remove(&anchor);
+        self.gone(anchor, now);
+    }
 
     /// These are all nodes.
-    pub fn on_node_relist(&mut self, _nodes: &[Node], _now: Time) {}
+    pub fn on_node_relist(&mut self, nodes: &[Node], now: Time) {
+        for node in nodes {
+            self.judge_node(node, now);
+        }
+        self.nodes_listed = true;
+        let there: HashSet<Anchor> = nodes.iter().map(|node| Anchor::of(Realm::Nodes, &node.meta.name)).collect();
+        self.nodes.retain(|anchor, _| there.contains(anchor));
+        self.sweep(Realm::Nodes, &there, now);
+        self.advance(now);
+    }
 
-    /// What is known about the agent of a node. To be called for every node at least once an interval.
-    pub fn on_agent(&mut self, _agent: &AgentSight<'_>, _now: Time) {}
+    /// What is known about the agent of a node. To be called for every node at least once an interval: that time has
+    /// passed since the last heartbeat is seen here, not in [`Self::on_tick`].
+    pub fn on_agent(&mut self, agent: &AgentSight<'_>, now: Time) {
+        self.advance(now);
+        self.judge_agent(agent, now);
+        self.advance(now);
+    }
 
-    /// There is no agent to wait for on that node any more: the node was removed.
-    pub fn on_agent_gone(&mut self, _node: &str, _now: Time) {}
+    /// There is no agent to wait for on that node any more: the node was removed, which ends the finding at once.
+    pub fn on_agent_gone(&mut self, node: &str, now: Time) {
+        self.advance(now);
+        let open = self.memories.get(&Anchor::of(Realm::Agents, node)).map(|memory| memory.open.clone());
+        for id in open.unwrap_or_default() {
+            self.end(id);
+        }
+    }
+
+    /// Lets a pending finding wait until that time at least: somebody is at work on its cause (an autoscaler makes
+    /// room for a pod). What is not pending stays as it is.
+    pub fn extend_sustain(&mut self, id: FindingId, until: Time) {
+        if let Some(track) = self.tracks.get_mut(&id) {
+            track.not_before = Some(until);
+            self.rearm(id);
+        }
+    }
 
     /// Time has passed.
-    pub fn on_tick(&mut self, _now: Time) {}
+    pub fn on_tick(&mut self, now: Time) {
+        self.advance(now);
+    }
 
     /// When [`Self::on_tick`] has something to do next.
     pub fn next_deadline(&self) -> Option<Time> {
-        None
+        self.deadlines.first().map(|&(at, _)| at)
     }
 
     /// The findings that have changed since the last call, each once, as they stand now.
     pub fn changes(&mut self) -> Vec<Finding> {
-        Vec::new()
+        let mut changes = Vec::new();
+        for id in self.outbox.drain() {
+            let ended = self.outbox.take_ended(id);
+            let Some(track) = self.tracks.get_mut(&id).filter(|track| track.announced) else {
+                changes.extend(ended);
+                continue;
+            };
+            track.told = Some(track.finding.state);
+            changes.push(track.finding.clone());
+            self.rearm(id);
+        }
+        changes
     }
 
     /// All findings that are pending or active.
     pub fn findings(&self) -> impl Iterator<Item = &Finding> {
-        self.open.values()
+        self.tracks.values().filter(|track| track.announced).map(|track| &track.finding)
     }
 
     /// How many findings did not fit since the start.
     pub fn shed(&self) -> u64 {
-        0
+        self.shed.count
     }
 
     /// Who this is.
     pub fn observer(&self) -> &Observer {
         &self.observer
     }
+
+    /// Whether the configuration lets a finding be.
+    fn admits(&self, finding: &Finding) -> bool {
+        self.config.of(finding.kind).is_some() && self.config.scope.admits(&finding.subject.namespace, finding.severity)
+    }
+
+    fn moment(&self, now: Time) -> Moment {
+        Moment { now, kubelet_offset: self.kubelet_offset }
+    }
+}
+
+/// The kinds of an observer's side. Those switched off are among them: what happens meanwhile is not told later.
+fn watched(observer: &Observer, config: &Config) -> Arc<[Watched]> {
+    let side = match observer {
+        Observer::NodeAgent { .. } => Side::NodeAgent,
+        Observer::Aggregator => Side::Aggregator,
+    };
+    let kinds = Kind::all().filter(|kind| kind.row().side == side);
+    let watched = kinds.map(|kind| Watched {
+        kind,
+        enabled: config.of(kind).is_some(),
+        settings: config.of(kind).cloned().unwrap_or_else(|| KindConfig::of(kind.row())),
+    });
+    watched.collect()
 }

@@ -4,9 +4,16 @@ pub mod catalogue;
 pub mod config;
 pub mod engine;
 pub mod finding;
+mod gates;
+mod kinds;
 pub mod owner;
+mod scope;
+#[cfg(test)]
+mod testing;
 pub mod time;
+mod verdict;
 pub mod view;
+mod wishes;
 
 pub use agent::AgentSight;
 pub use catalogue::{Kind, Nature, Row, Side};

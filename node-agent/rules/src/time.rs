@@ -32,6 +32,7 @@ impl Time {
     }
 
     /// This time moved by `millis`, which may be negative.
+    #[must_use]
     pub const fn shifted(self, millis: i64) -> Self {
         Self(self.0.saturating_add(millis))
     }

@@ -181,6 +181,11 @@ pub struct TerminatedState {
 }
 
 impl Container {
+    /// Whether it is a native sidecar, if it is an init container.
+    pub fn is_sidecar(&self) -> bool {
+        self.restart_policy == Some(RestartPolicy::Always)
+    }
+
     /// Whether the kubelet starts it again after it ended with `exit_code`, in a pod with `policy`.
     pub fn restarts(&self, exit_code: i32, policy: RestartPolicy) -> bool {
         if self.restart_policy_rules.iter().any(|rule| rule.exit_codes.contain(exit_code)) {

@@ -60,7 +60,7 @@ impl Node {
 
     /// Whether an autoscaler or the cloud is taking it away: who does so says it with a taint, or deletes the object.
     pub fn being_removed(&self) -> bool {
-        self.meta.deletion_timestamp.is_some() || self.spec.taints.iter().any(|taint| taint.says_removal())
+        self.meta.deletion_timestamp.is_some() || self.spec.taints.iter().any(Taint::says_removal)
     }
 }
 
