@@ -135,8 +135,8 @@ impl Clock {
         match &self.0.ticks {
             Ticks::System { .. } | Ticks::Tokio { .. } => tokio::time::sleep(mark.since(self.mark())).await,
             Ticks::Hand { elapsed, .. } => {
-                let reached = elapsed.subscribe().wait_for(|elapsed| *elapsed >= mark.0).await.is_ok();
-                assert!(reached, "the sender lives in the clock that waits");
+                // It cannot fail: the sender lives in the clock that waits.
+                let _ = elapsed.subscribe().wait_for(|elapsed| *elapsed >= mark.0).await;
             }
         }
     }

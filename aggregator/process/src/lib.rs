@@ -13,18 +13,24 @@
 //! - Decisions (when to list, how long to wait, which phase comes next) are pure values; sockets are at the edge.
 //! - A process says that it is unready before it stops accepting, and stops accepting before it flushes.
 
+pub mod admin;
 pub mod backoff;
 pub mod clock;
 pub mod exit;
+pub mod kube_client;
 pub mod liveness;
 pub mod logs;
 pub mod readiness;
 pub mod shutdown;
 pub mod tasks;
+pub mod tls;
+pub mod watch;
 
+pub use admin::{Admin, Shown};
 pub use clock::{Clock, Mark};
 pub use exit::Exit;
 pub use liveness::{Liveness, Pulse};
 pub use readiness::Readiness;
 pub use shutdown::{Phase, Phases, Shutdown};
 pub use tasks::{Stage, Tasks};
+pub use watch::{Event, Watch};

@@ -1,0 +1,194 @@
+//! How the API server is reached: from inside of a cluster, or through a kubeconfig.
+//!
+//! - kube's own retries are off: they repeat 429, 503 and 504 for minutes, which defeats deadlines of ours.
+//! - Proxy variables of the environment are ignored: the API server is inside.
+//! - Every answer's `Date` goes to the [`Clock`].
+
+use std::path::{Path, PathBuf};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use futures::future::BoxFuture;
+use http::{HeaderMap, HeaderValue, Request, Response, header};
+use jiff::fmt::rfc2822::DateTimeParser;
+use kube::client::ClientBuilder;
+use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::{Client, Config};
+use rules::Time;
+use tower::{Layer, Service};
+
+use crate::clock::Clock;
+use crate::watch::SILENCE;
+
+/// What in-cluster configuration is made from; the kubelet sets it in every pod.
+const SERVICE_HOST: &str = "KUBERNETES_SERVICE_HOST";
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// `Date` as RFC 9110 §5.6.7 prefers it is an RFC 2822 date in GMT.
+static DATES: DateTimeParser = DateTimeParser::new();
+
+/// How to reach the API server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Access {
+    /// A kubeconfig file; without it, the pod's own ServiceAccount.
+    pub kubeconfig: Option<PathBuf>,
+    /// A context of the kubeconfig other than its current one.
+    pub context: Option<String>,
+    /// A connection without a byte for so long is dead. Watches that are exempt from silence need a longer one.
+    pub read_timeout: Duration,
+}
+
+impl Default for Access {
+    fn default() -> Self {
+        Self { kubeconfig: None, context: None, read_timeout: SILENCE }
+    }
+}
+
+/// A client of the API server whose answers set `clock`. `user_agent` is what audit logs show, as
+/// `tocsin-aggregator/0.1.0`. It connects on first use. The error says what is wrong with the configuration.
+pub async fn connect(access: &Access, clock: &Clock, user_agent: &'static str) -> anyhow::Result<Client> {
+    let mut config = match (&access.kubeconfig, &access.context) {
+        (Some(path), context) => from_kubeconfig(path, context.clone()).await?,
+        (None, Some(context)) => bail!("context {context:?} is given without a kubeconfig: name the file as well"),
+        (None, None) if std::env::var_os(SERVICE_HOST).is_none() => {
+            bail!("not inside of a cluster ({SERVICE_HOST} is not set): name a kubeconfig")
+        }
+        (None, None) => Config::incluster().context("cannot read the pod's ServiceAccount")?,
+    };
+    config.headers.push((header::USER_AGENT, HeaderValue::from_static(user_agent)));
+    build(config, access.read_timeout, clock)
+}
+
+/// A client for a configuration made elsewhere, with our timeouts and without kube's retries.
+pub fn build(mut config: Config, read_timeout: Duration, clock: &Clock) -> anyhow::Result<Client> {
+    config.default_retry = false;
+    config.proxy_url = None;
+    config.connect_timeout = Some(CONNECT_TIMEOUT);
+    config.read_timeout = Some(read_timeout);
+    // Or the time that a pooled connection sat idle would count against the next answer.
+    config.reset_reader_on_write = true;
+    let address = config.cluster_url.clone();
+    let builder = ClientBuilder::try_from(config).with_context(|| format!("cannot use the API server at {address}"))?;
+    Ok(builder.with_layer(&DateLayer(clock.clone())).build())
+}
+
+async fn from_kubeconfig(path: &Path, context: Option<String>) -> anyhow::Result<Config> {
+    let shown = path.display();
+    let kubeconfig = Kubeconfig::read_from(path).with_context(|| format!("cannot read kubeconfig {shown}"))?;
+    if let Some(proxy) = proxy_of(&kubeconfig, context.as_deref()) {
+        bail!("kubeconfig {shown} asks for the proxy {proxy}, which is not supported: remove proxy-url");
+    }
+    let options = KubeConfigOptions { context, ..KubeConfigOptions::default() };
+    Config::from_custom_kubeconfig(kubeconfig, &options).await.with_context(|| format!("cannot use kubeconfig {shown}"))
+}
+
+/// `proxy-url` of the cluster that the context names.
+fn proxy_of<'a>(kubeconfig: &'a Kubeconfig, context: Option<&str>) -> Option<&'a str> {
+    let context = context.or(kubeconfig.current_context.as_deref())?;
+    let cluster = &kubeconfig.contexts.iter().find(|named| named.name == context)?.context.as_ref()?.cluster;
+    let cluster = kubeconfig.clusters.iter().find(|named| named.name == *cluster)?.cluster.as_ref()?;
+    cluster.proxy_url.as_deref().filter(|proxy| !proxy.is_empty())
+}
+
+/// Shows every answer's `Date` to the clock.
+#[derive(Clone, Debug)]
+struct DateLayer(Clock);
+
+#[derive(Clone, Debug)]
+struct Dated<S> {
+    inner: S,
+    clock: Clock,
+}
+
+impl<S> Layer<S> for DateLayer {
+    type Service = Dated<S>;
+
+    fn layer(&self, inner: S) -> Dated<S> {
+        Dated { inner, clock: self.0.clone() }
+    }
+}
+
+impl<S, A, B> Service<Request<A>> for Dated<S>
+where
+    S: Service<Request<A>, Response = Response<B>>,
+    S::Future: Send + 'static,
+{
+    type Response = Response<B>;
+    type Error = S::Error;
+    type Future = BoxFuture<'static, Result<Response<B>, S::Error>>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(context)
+    }
+
+    fn call(&mut self, request: Request<A>) -> Self::Future {
+        let clock = self.clock.clone();
+        let sent = clock.mark();
+        let answer = self.inner.call(request);
+        Box::pin(async move {
+            let answer = answer.await?;
+            if let Some(date) = date_of(answer.headers()) {
+                clock.observe_date(date, sent, clock.mark());
+            }
+            Ok(answer)
+        })
+    }
+}
+
+fn date_of(headers: &HeaderMap) -> Option<Time> {
+    let date = DATES.parse_timestamp(headers.get(header::DATE)?.to_str().ok()?).ok()?;
+    Some(Time::from_millis(date.as_millisecond()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const KUBECONFIG: &str = "
+apiVersion: v1
+kind: Config
+current-context: plain
+contexts:
+- {name: plain, context: {cluster: plain, user: nobody}}
+- {name: proxied, context: {cluster: proxied, user: nobody}}
+clusters:
+- {name: plain, cluster: {server: 'http://127.0.0.1:1'}}
+- {name: proxied, cluster: {server: 'http://127.0.0.1:1', proxy-url: 'http://proxy:3128'}}
+users:
+- {name: nobody, user: {}}
+";
+
+    async fn connected(text: &str, context: Option<&str>) -> Result<String, String> {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("config");
+        std::fs::write(&path, text).expect("written");
+        let access = Access { kubeconfig: Some(path), context: context.map(Into::into), ..Access::default() };
+        let client = connect(&access, &Clock::by_hand(Time::from_millis(0)), "tocsin-test/0").await;
+        client.map(|client| client.default_namespace().into()).map_err(|error| format!("{error:#}"))
+    }
+
+    #[tokio::test]
+    async fn a_kubeconfig_is_used_with_its_current_or_another_context() {
+        assert_eq!(connected(KUBECONFIG, None).await, Ok("default".into()));
+        let error = connected(KUBECONFIG, Some("absent")).await.expect_err("no such context");
+        assert!(error.contains("cannot use kubeconfig") && error.contains("absent"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn what_cannot_work_is_said_before_it_is_tried() {
+        let error = connected(KUBECONFIG, Some("proxied")).await.expect_err("no proxies");
+        assert!(error.contains("http://proxy:3128") && error.contains("remove proxy-url"), "{error}");
+        let error = connected("{", None).await.expect_err("no YAML");
+        assert!(error.contains("cannot read kubeconfig"), "{error}");
+        let access = Access { context: Some("x".into()), ..Access::default() };
+        let error = connect(&access, &Clock::by_hand(Time::from_millis(0)), "t").await.err().expect("no file");
+        assert!(error.to_string().contains("without a kubeconfig"), "{error}");
+    }
+
+    #[test]
+    fn the_date_of_an_answer_is_read() {
+        let dated = |text| date_of(&HeaderMap::from_iter([(header::DATE, HeaderValue::from_static(text))]));
+        assert_eq!(dated("Sun, 06 Nov 1994 08:49:37 GMT"), Time::parse("1994-11-06T08:49:37Z"));
+        assert_eq!(dated("yesterday"), None);
+    }
+}
