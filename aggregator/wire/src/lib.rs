@@ -15,13 +15,11 @@
 //! - Both ends compute the same [`digest`] of the open set, so a divergence is seen within one heartbeat.
 //! - No bytes, however hostile, make [`codec::decode`] panic or allocate more than [`codec::LIMIT`] allows.
 
-mod bounded;
 pub mod codec;
 pub mod digest;
 pub mod report;
 pub mod session;
 
-pub use bounded::LIST_MAX;
 pub use codec::{DecodeError, EncodeError, decode, encode};
 pub use digest::OpenSet;
 pub use report::{Answer, Body, Configuration, Entry, NeedFull, Reply, Report, Settled, SettledBatch};
@@ -32,6 +30,9 @@ pub const VERSION: u16 = 1;
 
 /// The versions that this build speaks, best first: the current one and, once there is one, its predecessor.
 pub const VERSIONS: &[u16] = &[VERSION];
+
+/// The most elements of any list in a message. An agent keeps at most 2,000 findings; the rest is room for its peer.
+pub const LIST_MAX: usize = 4_096;
 
 /// The path of [`session::Hello`].
 pub const SESSION_PATH: &str = "/v1/session";

@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use rules::{Config, Finding, FindingId};
+use rules::{Config, Finding, FindingId, bounded};
 use serde::{Deserialize, Serialize};
 
-use crate::bounded;
+use crate::LIST_MAX;
 use crate::codec;
 use crate::digest::OpenSet;
 use crate::session::SessionId;
@@ -29,13 +29,13 @@ pub struct Report {
     pub shed: u64,
 }
 
-/// What a report says, in at most [`LIST_MAX`](crate::LIST_MAX) entries, one for a finding.
+/// What a report says, in at most [`LIST_MAX`] entries, one for a finding.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Body {
     /// Everything that the agent has not forgotten. Never sent before the first complete LIST.
-    Full(#[serde(deserialize_with = "bounded::list")] Vec<Entry>),
+    Full(#[serde(deserialize_with = "bounded::list::<_, _, LIST_MAX>")] Vec<Entry>),
     /// What changed since the last report.
-    Delta(#[serde(deserialize_with = "bounded::list")] Vec<Entry>),
+    Delta(#[serde(deserialize_with = "bounded::list::<_, _, LIST_MAX>")] Vec<Entry>),
 }
 
 /// One finding in a report.
@@ -86,8 +86,8 @@ pub struct Answer {
 pub struct SettledBatch {
     /// Its number in the session, from 1.
     pub number: u64,
-    /// What is settled; at most [`LIST_MAX`](crate::LIST_MAX).
-    #[serde(deserialize_with = "bounded::list")]
+    /// What is settled; at most [`LIST_MAX`].
+    #[serde(deserialize_with = "bounded::list::<_, _, LIST_MAX>")]
     pub settled: Vec<Settled>,
 }
 

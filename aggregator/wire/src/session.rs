@@ -2,10 +2,10 @@
 //! versions must understand them, so fields are neither added, removed nor reordered. What may change lies in
 //! [`Opening`], encoded in the version that the aggregator chose.
 
-use rules::Finding;
+use rules::{Finding, bounded};
 use serde::{Deserialize, Serialize};
 
-use crate::bounded;
+use crate::LIST_MAX;
 use crate::report::Configuration;
 
 /// Names a session. Random, so that knowing it is proof of having opened it.
@@ -20,12 +20,12 @@ pub struct Epoch(pub u64);
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Hello {
     /// Versions of the report format that it speaks, best first.
-    #[serde(deserialize_with = "bounded::list")]
+    #[serde(deserialize_with = "bounded::list::<_, _, LIST_MAX>")]
     pub versions: Vec<u16>,
     /// Its build, for people.
     pub build: String,
     /// Names of the kinds that it knows: open findings of others mean nothing to it and are not given to it.
-    #[serde(deserialize_with = "bounded::list")]
+    #[serde(deserialize_with = "bounded::list::<_, _, LIST_MAX>")]
     pub kinds: Vec<String>,
 }
 
@@ -35,7 +35,7 @@ pub enum SessionReply {
     /// Come in. Any older session of the node is retired.
     Welcome(Welcome),
     /// No version in common; these are the aggregator's.
-    NoCommonVersion(#[serde(deserialize_with = "bounded::list")] Vec<u16>),
+    NoCommonVersion(#[serde(deserialize_with = "bounded::list::<_, _, LIST_MAX>")] Vec<u16>),
     /// The leader is elsewhere (`host:port`); empty when nobody knows where.
     NotLeader(String),
     /// Not let in, and why.
@@ -63,8 +63,8 @@ pub struct Opening {
     /// The rules to go by.
     pub configuration: Configuration,
     /// The findings of its node that are open in the aggregator's memory: the agent goes on with them. At most
-    /// [`LIST_MAX`](crate::LIST_MAX).
-    #[serde(deserialize_with = "bounded::list")]
+    /// [`LIST_MAX`].
+    #[serde(deserialize_with = "bounded::list::<_, _, LIST_MAX>")]
     pub open: Vec<Finding>,
     /// Milliseconds between heartbeats.
     pub heartbeat_ms: u32,

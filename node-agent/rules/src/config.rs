@@ -6,8 +6,14 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::bounded;
 use crate::catalogue::{Kind, Row};
 use crate::finding::Severity;
+
+/// The most kinds, and the most thresholds of a kind, that a peer may name.
+const NAMES_MAX: usize = 512;
+/// The most patterns of namespaces that a peer may name.
+const NAMESPACES_MAX: usize = 4_096;
 
 /// What an engine is told to look for. A kind that is not named here is off: so an aggregator never gets findings of a
 /// kind that it does not know from agents newer than itself.
@@ -16,6 +22,7 @@ pub struct Config {
     /// Which namespaces count.
     pub scope: Scope,
     /// By kind's name; names that the reader does not know are ignored.
+    #[serde(deserialize_with = "bounded::map::<_, _, _, NAMES_MAX>")]
     pub kinds: BTreeMap<String, KindConfig>,
 }
 
@@ -31,6 +38,7 @@ pub struct KindConfig {
     /// How bad it is.
     pub severity: Severity,
     /// The rule's own numbers, all of [`Row::thresholds`].
+    #[serde(deserialize_with = "bounded::map::<_, _, _, NAMES_MAX>")]
     pub thresholds: BTreeMap<String, f64>,
 }
 
@@ -38,8 +46,10 @@ pub struct KindConfig {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Scope {
     /// Only these; empty means all.
+    #[serde(deserialize_with = "bounded::list::<_, _, NAMESPACES_MAX>")]
     pub watch: Vec<String>,
     /// Not these.
+    #[serde(deserialize_with = "bounded::list::<_, _, NAMESPACES_MAX>")]
     pub exclude: Vec<String>,
     /// What counts in kube-system, kube-public and kube-node-lease.
     pub system: SystemNamespaces,

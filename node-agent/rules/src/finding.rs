@@ -6,6 +6,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_64;
 
+use crate::bounded;
 use crate::catalogue::Kind;
 use crate::time::Time;
 
@@ -94,6 +95,7 @@ pub struct Evidence {
     /// Memory limit of the container, as its spec says it.
     pub memory_limit: Option<Arc<str>>,
     /// Names that the condition depends on: finalizers that hold an object, resources that ran out.
+    #[serde(deserialize_with = "bounded::list::<_, _, { Evidence::NAMES_MAX }>")]
     pub names: Vec<Arc<str>>,
     /// How many times it happened within the last hour (an edge), or the condition changed lately (one that flaps).
     pub occurrences: Option<u32>,

@@ -1,5 +1,6 @@
 //! Tocsin's detection rules.
 pub mod agent;
+pub mod bounded;
 pub mod catalogue;
 pub mod config;
 pub mod engine;
