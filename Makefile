@@ -1,0 +1,31 @@
+# `make` or `make help` lists what there is.
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint bench cluster-tools test-cluster
+
+# The agent is built for size and without shared libraries; the aggregator for speed.
+AGENT_FLAGS := --profile release-agent -p tocsin-node-agent
+
+help: ## List the targets.
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: ## Play an incident on this machine: needs nothing but Rust. KEEP=1 lets it run on.
+	cargo run --quiet --package tocsin-tests --bin demo -- $(if $(KEEP),--keep)
+
+test: ## Run every test that needs nothing but Rust.
+	cargo test --workspace --locked
+
+lint: ## Check format, clippy and the dependencies' licences and bans.
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets --all-features --locked -- --deny warnings
+	tests/lint/dependencies.sh
+
+bench: ## Measure latency, memory and throughput, as ratios or counts.
+	cargo build --locked $(AGENT_FLAGS)
+	cargo run --locked --release --package tocsin-benches
+
+cluster-tools: ## Build the parts of a real Kubernetes (Go and root; about 20 minutes the first time).
+	tests/cluster/build.sh
+
+test-cluster: cluster-tools ## Run the tests that need a real Kubernetes (root; in a network namespace of their own).
+	cargo test --locked --package tocsin-tests --features cluster --test 'cluster*' -- --test-threads=1 --nocapture

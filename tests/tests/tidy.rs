@@ -1,0 +1,161 @@
+//! The habits that a compiler does not check: dead files, impure pure crates, undocumented files, files grown too long.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// The longest a file may be, in lines: past that it holds more than one idea.
+const LINES_MAX: usize = 500;
+
+/// The crates in which nothing waits, asks for the time, or touches the world.
+const PURE: &[&str] = &["node-agent/rules/src", "aggregator/wire/src"];
+
+/// Pure parts of the other crates.
+const PURE_FILES: &[&str] = &[
+    "aggregator/src/dedupe.rs",
+    "aggregator/src/dedupe",
+    "aggregator/src/forward/notification.rs",
+    "aggregator/src/forward/outbox.rs",
+    "aggregator/src/forward/outbox",
+    "aggregator/src/forward/text.rs",
+    "aggregator/src/ingest/sessions.rs",
+    "aggregator/src/ingest/sessions",
+    "aggregator/src/limit.rs",
+    "aggregator/src/pipeline.rs",
+    "node-agent/src/report.rs",
+    "node-agent/src/report",
+];
+
+/// What pure code does not say.
+const IMPURE: &[&str] =
+    &["async ", ".await", "tokio::", "Instant::now", "SystemTime", "std::fs", "std::net", "std::env", "std::thread"];
+
+struct Source {
+    path: PathBuf,
+    text: String,
+}
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace holds this package")
+}
+
+/// Every Rust file of the workspace.
+fn sources() -> Vec<Source> {
+    let mut sources = Vec::new();
+    for top in ["node-agent", "aggregator", "tests", "benches"] {
+        collect(&root().join(top), &mut sources);
+    }
+    assert!(sources.len() > 50, "the sources were not found below {}", root().display());
+    sources
+}
+
+fn collect(path: &Path, sources: &mut Vec<Source>) {
+    if path.is_dir() {
+        let mut entries: Vec<_> = fs::read_dir(path).expect("a folder").map(|entry| entry.expect("an entry")).collect();
+        entries.sort_by_key(fs::DirEntry::path);
+        for entry in entries.iter().filter(|entry| entry.file_name() != "target") {
+            collect(&entry.path(), sources);
+        }
+    } else if path.extension().is_some_and(|extension| extension == "rs") {
+        let text = fs::read_to_string(path).expect("a source file is text");
+        sources.push(Source { path: path.strip_prefix(root()).expect("below the root").to_owned(), text });
+    }
+}
+
+#[track_caller]
+fn assert_none(what: &str, found: &[String]) {
+    assert!(found.is_empty(), "{what}:\n  {}", found.join("\n  "));
+}
+
+#[test]
+fn every_file_is_part_of_a_crate() {
+    let sources = sources();
+    let mut reached: BTreeSet<PathBuf> = BTreeSet::new();
+    let is_root = |path: &Path| {
+        let parent = path.parent().and_then(Path::file_name).and_then(|name| name.to_str());
+        let name = path.file_name().and_then(|name| name.to_str());
+        matches!((parent, name), (Some("src"), Some("lib.rs" | "main.rs")) | (Some("bin" | "tests" | "benches"), _))
+            && path.components().filter(|part| part.as_os_str() == "src").count() <= 1
+            && !path.ends_with("src/report/tests")
+    };
+    let mut next: Vec<PathBuf> = sources.iter().map(|s| s.path.clone()).filter(|path| is_root(path)).collect();
+    while let Some(path) = next.pop() {
+        let Some(source) = sources.iter().find(|source| source.path == path) else { continue };
+        if !reached.insert(path.clone()) {
+            continue;
+        }
+        let stem = path.file_stem().expect("a file").to_string_lossy().into_owned();
+        let folder = path.parent().expect("in a folder");
+        // A crate's root file names modules beside itself, any other file names them in a folder of its own name.
+        let homes = [folder.to_owned(), folder.join(stem)];
+        for module in source.text.lines().filter_map(module_name) {
+            next.extend(homes.iter().map(|home| home.join(format!("{module}.rs"))));
+        }
+    }
+    let dead: Vec<_> = sources
+        .iter()
+        .map(|source| &source.path)
+        .filter(|path| !reached.contains(*path))
+        .map(|path| path.display().to_string())
+        .collect();
+    assert_none("dead files, that no module names", &dead);
+}
+
+/// `module` of `mod module;`, whatever its visibility.
+fn module_name(line: &str) -> Option<&str> {
+    let line = line.trim().strip_suffix(';')?;
+    let (before, module) = line.rsplit_once("mod ")?;
+    (before.is_empty() || before.starts_with("pub")).then_some(module)
+}
+
+#[test]
+fn pure_code_neither_waits_nor_asks_for_the_time_nor_touches_the_world() {
+    let mut found = Vec::new();
+    let sources = sources();
+    for source in sources.iter().filter(|s| PURE.iter().chain(PURE_FILES).any(|pure| s.path.starts_with(pure))) {
+        for (number, line) in source.text.lines().enumerate() {
+            let code = line.split("//").next().unwrap_or_default();
+            if let Some(impure) = IMPURE.iter().find(|impure| code.contains(**impure)) {
+                found.push(format!("{}:{}: {impure}", source.path.display(), number + 1));
+            }
+        }
+    }
+    for pure in PURE_FILES {
+        assert!(sources.iter().any(|s| s.path.starts_with(pure)), "{pure} is no more: take it off the list");
+    }
+    assert_none("impure words in pure code", &found);
+}
+
+#[test]
+fn every_file_says_what_it_is() {
+    let silent: Vec<_> = sources()
+        .iter()
+        .filter(|source| !source.text.starts_with("//! "))
+        .map(|source| source.path.display().to_string())
+        .collect();
+    assert_none("files that do not open with `//! `", &silent);
+}
+
+#[test]
+fn no_file_has_grown_too_long() {
+    let long: Vec<_> = sources()
+        .iter()
+        .map(|source| (source.path.display(), source.text.lines().count()))
+        .filter(|(_, lines)| *lines > LINES_MAX)
+        .map(|(path, lines)| format!("{path}: {lines} lines, more than {LINES_MAX}"))
+        .collect();
+    assert_none("files that hold more than one idea", &long);
+}
+
+#[test]
+fn modules_are_named_for_what_they_are() {
+    let vague: Vec<_> = sources()
+        .iter()
+        .filter(|source| {
+            let stem = source.path.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
+            ["mod", "util", "utils", "common", "helper", "helpers", "manager", "misc"].contains(&stem)
+        })
+        .map(|source| source.path.display().to_string())
+        .collect();
+    assert_none("files with a name that says nothing", &vague);
+}
