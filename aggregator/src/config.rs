@@ -1,5 +1,11 @@
 //! The configuration: one YAML file, resolved into what the stages and the shell go by.
 
+mod raw;
+pub mod reload;
+mod resolve;
+mod tree;
+mod values;
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -7,6 +13,7 @@ use std::time::Duration;
 
 use reqwest::Url;
 
+pub use self::tree::Problems;
 use crate::settings::Settings;
 
 /// The configuration, resolved: every value is there and within its bounds.
@@ -18,6 +25,10 @@ pub struct Config {
     pub targets: BTreeMap<Arc<str>, SinkTarget>,
     /// The node-agents.
     pub agents: Agents,
+    /// Narrows the watch over the agents' pods; `None` looks at all pods of the DaemonSet's namespace.
+    pub agent_selector: Option<Arc<str>>,
+    /// The file names no sink: one on standard output stands in.
+    pub told_on_stdout_only: bool,
 }
 
 /// Where a sink is, and how it is spoken to.
@@ -51,8 +62,19 @@ pub struct Agents {
     pub service_account: NamespacedName,
     /// The audience that their tokens must be for.
     pub audience: Arc<str>,
-    /// Their DaemonSet.
+    /// Their DaemonSet: its pods say on which nodes there should be an agent.
     pub daemon_set: NamespacedName,
+}
+
+/// The types of sink.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SinkType {
+    /// [`SinkTarget::Ingest`].
+    Ingest,
+    /// [`SinkTarget::Webhook`].
+    Webhook,
+    /// [`SinkTarget::Stdout`].
+    Stdout,
 }
 
 /// A name in a namespace.
@@ -63,3 +85,46 @@ pub struct NamespacedName {
     /// The name.
     pub name: Arc<str>,
 }
+
+/// The largest file that is read, in bytes: what fits into a ConfigMap.
+pub const FILE_BYTES_MAX: usize = 1024 * 1024;
+
+impl Config {
+    /// Reads a file's `text` for an aggregator that runs in `namespace`. All that is wrong with it comes back at once.
+    pub fn parse(text: &str, namespace: &str) -> Result<Self, Problems> {
+        let problems = Problems::default();
+        if text.len() > FILE_BYTES_MAX {
+            problems.add("", format_args!("the file has {} bytes, at most {FILE_BYTES_MAX} are read", text.len()));
+            return Err(problems);
+        }
+        // Only true and false are booleans: `off` is a word of ours.
+        let options = serde_saphyr::options! { strict_booleans: true, with_snippet: false };
+        let tree = match serde_saphyr::from_str_with_options::<Option<serde_json::Value>>(text, options) {
+            Ok(tree) => tree.unwrap_or_default(),
+            Err(error) => {
+                problems.add("", format_args!("not YAML: {error}"));
+                return Err(problems);
+            }
+        };
+        let raw = raw::RawConfig::read(tree, &problems);
+        let config = resolve::resolve(raw, namespace, &problems);
+        if problems.is_empty() { Ok(config) } else { Err(problems) }
+    }
+}
+
+impl SinkType {
+    /// Every type.
+    pub const ALL: [Self; 3] = [Self::Ingest, Self::Webhook, Self::Stdout];
+
+    /// How it is written.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Ingest => "ingest",
+            Self::Webhook => "webhook",
+            Self::Stdout => "stdout",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

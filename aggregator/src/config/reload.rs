@@ -1,0 +1,210 @@
+//! Reload without a restart. The file's content is what counts: a ConfigMap is swapped through a symbolic link, which
+//! neither changes this path nor keeps the times of the file behind it. A file that is wrong changes nothing: what was in
+//! force stays so, the log says what is wrong, and a metric that it is not what the file says.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use process::clock::Clock;
+use tokio::io::AsyncReadExt as _;
+use tokio::sync::watch;
+use xxhash_rust::xxh3::xxh3_128;
+
+use super::{Config, FILE_BYTES_MAX};
+
+/// Between two looks at the file. A kubelet takes about a minute to bring a changed ConfigMap to its pods.
+const POLL: Duration = Duration::from_secs(5);
+
+/// Follows the configuration file.
+#[derive(Debug)]
+pub struct Reload {
+    path: PathBuf,
+    namespace: String,
+    /// Of the content judged last, right or wrong.
+    seen: Option<u128>,
+    health: Arc<Health>,
+}
+
+/// Whether the file is what is in force, for metrics.
+#[derive(Debug, Default)]
+pub struct Health {
+    rejected: AtomicBool,
+    failures: AtomicU64,
+}
+
+/// What became of a look at the file.
+#[derive(Debug)]
+enum Verdict {
+    /// Nothing new.
+    Same,
+    /// It is right, and from now on in force.
+    New(Box<Config>),
+    /// It is wrong, and why.
+    Rejected(String),
+}
+
+impl Health {
+    /// How often a changed file was rejected or could not be read.
+    pub fn failures(&self) -> u64 {
+        self.failures.load(Ordering::Relaxed)
+    }
+
+    /// Whether what is in force is what the file says.
+    pub fn is_in_force(&self) -> bool {
+        !self.rejected.load(Ordering::Relaxed)
+    }
+}
+
+impl Reload {
+    /// Reads the file for the first time: there is nothing to fall back to, so what is wrong is an error.
+    pub async fn begin(path: &Path, namespace: &str) -> anyhow::Result<(Self, Config)> {
+        let mut reload =
+            Self { path: path.to_owned(), namespace: namespace.to_owned(), seen: None, health: Arc::default() };
+        match reload.judge(read(path).await) {
+            Verdict::New(config) => Ok((reload, *config)),
+            Verdict::Rejected(problems) => Err(anyhow::anyhow!("configuration {}\n{problems}", path.display())),
+            Verdict::Same => unreachable!("nothing was seen before"),
+        }
+    }
+
+    /// Whether the file is what is in force.
+    pub fn health(&self) -> Arc<Health> {
+        Arc::clone(&self.health)
+    }
+
+    /// Publishes the configuration whenever the file changes to another that is right.
+    pub async fn follow(mut self, clock: Clock, publish: watch::Sender<Arc<Config>>) -> anyhow::Result<()> {
+        loop {
+            clock.sleep(POLL).await;
+            match self.judge(read(&self.path).await) {
+                Verdict::Same => {}
+                Verdict::New(config) => {
+                    tracing::info!(target: "config", path = %self.path.display(), "config_reloaded");
+                    publish.send_replace(Arc::from(config));
+                }
+                Verdict::Rejected(problems) => {
+                    tracing::error!(target: "config", path = %self.path.display(), problems, "config_rejected");
+                }
+            }
+        }
+    }
+
+    /// Judges what was read; the same content, or the same trouble in reading it, is judged once.
+    fn judge(&mut self, content: Result<String, String>) -> Verdict {
+        let seen = match &content {
+            Ok(text) => xxh3_128(text.as_bytes()),
+            Err(error) => xxh3_128(error.as_bytes()) ^ 1,
+        };
+        if self.seen.replace(seen) == Some(seen) {
+            return Verdict::Same;
+        }
+        let parsed =
+            content.and_then(|text| Config::parse(&text, &self.namespace).map_err(|problems| problems.to_string()));
+        self.health.rejected.store(parsed.is_err(), Ordering::Relaxed);
+        match parsed {
+            Ok(config) => Verdict::New(Box::new(config)),
+            Err(problems) => {
+                self.health.failures.fetch_add(1, Ordering::Relaxed);
+                Verdict::Rejected(problems)
+            }
+        }
+    }
+}
+
+/// The file's text, or why there is none.
+async fn read(path: &Path) -> Result<String, String> {
+    let mut bytes = Vec::new();
+    let reading = async {
+        // One byte more than is allowed shows that there is too much.
+        tokio::fs::File::open(path).await?.take(FILE_BYTES_MAX as u64 + 1).read_to_end(&mut bytes).await
+    };
+    reading.await.map_err(|error| format!("cannot be read: {error}"))?;
+    String::from_utf8(bytes).map_err(|_| "is not UTF-8 text".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use rules::Time;
+
+    use super::*;
+
+    /// A ConfigMap's folder as the kubelet makes it: `config.yaml → ..data/config.yaml`, `..data → ..<version>`.
+    struct Mount(tempfile::TempDir);
+
+    impl Mount {
+        fn new(text: &str) -> Self {
+            let mount = Self(tempfile::tempdir().expect("a folder"));
+            mount.swap("1", text);
+            std::os::unix::fs::symlink("..data/config.yaml", mount.file()).expect("a link");
+            mount
+        }
+
+        fn file(&self) -> PathBuf {
+            self.0.path().join("config.yaml")
+        }
+
+        fn swap(&self, version: &str, text: &str) {
+            let folder = self.0.path().join(format!("..{version}"));
+            std::fs::create_dir(&folder).expect("a folder");
+            std::fs::write(folder.join("config.yaml"), text).expect("written");
+            let (new, data) = (self.0.path().join("..data_tmp"), self.0.path().join("..data"));
+            std::os::unix::fs::symlink(format!("..{version}"), &new).expect("a link");
+            std::fs::rename(new, data).expect("renamed");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_swapped_file_comes_into_force_and_a_wrong_one_changes_nothing() {
+        let mount = Mount::new("clusterName: one");
+        let clock = Clock::by_hand(Time::from_millis(0));
+        let (reload, config) = Reload::begin(&mount.file(), "tocsin").await.expect("a right file");
+        assert_eq!(config.settings.cluster.name, "one");
+        let health = reload.health();
+        let (publish, mut published) = watch::channel(Arc::new(config));
+        let following = reload.follow(clock.clone(), publish);
+        let looking = async {
+            // Nothing tells that a look is over, so time goes on until what is waited for is there.
+            let until = async |reached: &dyn Fn() -> bool| {
+                while !reached() {
+                    clock.advance(POLL);
+                    tokio::task::yield_now().await;
+                }
+            };
+            mount.swap("2", "clusterNam: two");
+            until(&|| !health.is_in_force()).await;
+            assert!(!published.has_changed().expect("it publishes"), "what was in force stays so");
+            assert_eq!(health.failures(), 1);
+            mount.swap("3", "clusterName: three");
+            until(&|| health.is_in_force()).await;
+            published.changed().await.expect("it publishes");
+            assert_eq!(published.borrow_and_update().settings.cluster.name, "three");
+            std::fs::remove_file(mount.file()).expect("removed");
+            until(&|| !health.is_in_force()).await;
+            assert_eq!(health.failures(), 2);
+        };
+        tokio::select! {
+            outcome = following => panic!("it ended: {outcome:?}"),
+            () = looking => {}
+        }
+    }
+
+    #[tokio::test]
+    async fn the_same_wrong_file_is_judged_once() {
+        let mount = Mount::new("clusterName: one");
+        let (mut reload, _) = Reload::begin(&mount.file(), "tocsin").await.expect("a right file");
+        assert!(matches!(reload.judge(Ok("no: 1".to_owned())), Verdict::Rejected(_)));
+        assert!(matches!(reload.judge(Ok("no: 1".to_owned())), Verdict::Same));
+        assert_eq!(reload.health.failures(), 1);
+    }
+
+    #[tokio::test]
+    async fn at_the_start_a_wrong_or_missing_file_is_an_error_that_names_it() {
+        let mount = Mount::new("sinks: 3");
+        let error = Reload::begin(&mount.file(), "tocsin").await.expect_err("a wrong file").to_string();
+        assert!(error.ends_with("config.yaml\nsinks: expected keys with values, found the number 3\nclusterName: must be set: it is in every message, for example prod-eu-1"), "{error}");
+        let error = Reload::begin(Path::new("/nowhere/config.yaml"), "tocsin").await.expect_err("no file").to_string();
+        assert_eq!(error, "configuration /nowhere/config.yaml\ncannot be read: No such file or directory (os error 2)");
+    }
+}

@@ -1,0 +1,250 @@
+use std::path::Path;
+use std::time::Duration;
+
+use rules::{Kind, Severity, SystemNamespaces};
+
+use super::*;
+
+fn parse(text: &str) -> Config {
+    Config::parse(text, "tocsin").unwrap_or_else(|problems| panic!("{text}\n{problems}"))
+}
+
+/// The problems of a file that is right but for `text`.
+#[track_caller]
+fn check(text: &str, problems: &str) {
+    let found = Config::parse(&format!("clusterName: prod\n{text}"), "tocsin").expect_err(text).to_string();
+    assert_eq!(found, problems, "{text}");
+}
+
+#[test]
+fn with_nothing_but_a_name_everything_has_a_default_and_issues_go_to_standard_output() {
+    let config = parse("clusterName: prod-eu-1 # nothing else");
+    assert_eq!(config.settings.cluster.name, "prod-eu-1");
+    assert_eq!(*config.settings.rules, rules::Config::default());
+    assert_eq!(config.settings.heartbeat, Duration::from_secs(30));
+    assert_eq!(config.agents.service_account.namespace.as_ref(), "tocsin");
+    assert_eq!(config.agents.service_account.name.as_ref(), "tocsin-node-agent");
+    assert_eq!(config.targets.values().collect::<Vec<_>>(), [&SinkTarget::Stdout]);
+    assert!(config.told_on_stdout_only);
+}
+
+#[test]
+fn every_key_arrives_where_it_belongs() {
+    let config = parse(
+        r#"
+clusterName: prod
+extraLabels: { team: platform, region: eu }
+watchNamespaces: ["team-*", payments]
+excludeNamespaces: [team-test]
+systemNamespaces: off
+rules:
+  CrashLoopBackOff: { enabled: false, severity: Warning, sustain: 90s, hold: 1h30m }
+agents:
+  heartbeat: 10s
+  session: 2h
+  resync: 0s
+  serviceAccount: a/b
+  audience: tocsin.example.com
+  daemonSet: c/d
+  podSelector: app=tocsin,component in (agent)
+sinks:
+  collector:
+    type: ingest
+    url: https://collector.example.com/v1/issues
+    tokenFile: /etc/tocsin/token
+    caFile: /etc/tocsin/ca.pem
+    minSeverity: info
+    required: false
+    ratePerMinute: 0
+    batch: 50
+    timeout: 20s
+  hook: { type: webhook, url: "http://hooks.example.com" }
+  log: { type: stdout, minSeverity: critical }
+"#,
+    );
+    let Config { settings, targets, agents, agent_selector, told_on_stdout_only } = config;
+    assert!(!told_on_stdout_only);
+    assert_eq!(settings.cluster.labels["team"], "platform");
+    assert_eq!(settings.rules.scope.watch, ["team-*", "payments"]);
+    assert_eq!(settings.rules.scope.exclude, ["team-test"]);
+    assert_eq!(settings.rules.scope.system, SystemNamespaces::Off);
+    let rule = &settings.rules.kinds["CrashLoopBackOff"];
+    assert_eq!((rule.enabled, rule.severity), (false, Severity::Warning));
+    assert_eq!((rule.sustain, rule.hold), (Duration::from_secs(90), Duration::from_mins(90)));
+    assert_eq!((settings.heartbeat, settings.session_lasts), (Duration::from_secs(10), Duration::from_hours(2)));
+    assert_eq!(settings.resync_window, Duration::ZERO);
+    assert_eq!((&*agents.service_account.name, &*agents.daemon_set.namespace), ("b", "c"));
+    assert_eq!(&*agents.audience, "tocsin.example.com");
+    assert_eq!(agent_selector.as_deref(), Some("app=tocsin,component in (agent)"));
+    let sink = &settings.sinks["collector"];
+    assert_eq!((sink.min_severity, sink.required), (Severity::Info, false));
+    assert_eq!((sink.rate_per_minute, sink.batch_max), (None, 50));
+    let SinkTarget::Ingest(target) = &targets["collector"] else { panic!("an ingest sink") };
+    assert_eq!(target.url.as_str(), "https://collector.example.com/v1/issues");
+    assert_eq!(target.token_file.as_deref(), Some(Path::new("/etc/tocsin/token")));
+    assert_eq!(target.ca_file.as_deref(), Some(Path::new("/etc/tocsin/ca.pem")));
+    assert_eq!(target.timeout, Duration::from_secs(20));
+    assert!(matches!(targets["hook"], SinkTarget::Webhook(_)));
+    assert_eq!(settings.sinks["hook"].batch_max, 1);
+    assert_eq!(settings.sinks["log"].min_severity, Severity::Critical);
+    assert_eq!(targets["log"], SinkTarget::Stdout);
+}
+
+#[test]
+fn an_unknown_key_names_the_nearest() {
+    check("agents: { hartbeat: 30s }", "agents.hartbeat: unknown key, did you mean heartbeat?");
+    check("watch_namespaces: [a]", "watch_namespaces: unknown key, did you mean watchNamespaces?");
+    check("sinks: { c: { type: stdout, token: abc } }", "sinks.c.token: unknown key, did you mean tokenFile?");
+    check("rules: { CrashLoop: {} }", "rules.CrashLoop: unknown kind, did you mean CrashLoopBackOff?");
+    check("rules: { OOMKilled: { sustian: 1m } }", "rules.OOMKilled.sustian: unknown key, did you mean sustain?");
+    check(
+        "zzz: 1",
+        "zzz: unknown key; there are agents, clusterName, excludeNamespaces, extraLabels, rules, sinks, \
+         systemNamespaces, watchNamespaces",
+    );
+}
+
+#[test]
+fn a_wrong_value_says_what_was_expected_and_what_was_found() {
+    check(
+        "agents: { heartbeat: 30 }",
+        "agents.heartbeat: expected a duration with its unit, for example 30s, 5m or 1h, found the number 30",
+    );
+    check(
+        "agents: { heartbeat: 30 s }",
+        "agents.heartbeat: expected a duration with its unit, for example 30s, 5m or 1h, found \"30 s\"",
+    );
+    check("agents: [a]", "agents: expected keys with values, found a list");
+    check(
+        "agents: { serviceAccount: agent }",
+        "agents.serviceAccount: expected namespace/name, for example tocsin/tocsin-node-agent, found \"agent\"",
+    );
+    check(
+        "agents: { podSelector: \"a=b&limit=1\" }",
+        "agents.podSelector: expected a label selector, for example app.kubernetes.io/component=node-agent, found \
+         \"a=b&limit=1\"",
+    );
+    check(
+        "watchNamespaces: payments",
+        "watchNamespaces: expected a list of namespaces, for example [payments, \"team-*\"], found \"payments\"",
+    );
+    check(
+        "watchNamespaces: [Payments]",
+        "watchNamespaces: expected a list of namespaces, for example [payments, \"team-*\"], found \"Payments\" in it",
+    );
+    check("systemNamespaces: some", "systemNamespaces: expected one of critical, off, all, found \"some\"");
+    check("rules: { OOMKilled: { enabled: on } }", "rules.OOMKilled.enabled: expected true or false, found \"on\"");
+    check(
+        "rules: { OOMKilled: { severity: 3 } }",
+        "rules.OOMKilled.severity: expected one of critical, warning, info, found the number 3",
+    );
+    check(
+        "extraLabels: { replicas: 3 }",
+        "extraLabels.replicas: expected a text of at most 256 characters, for example platform, found the number 3",
+    );
+}
+
+#[test]
+fn every_number_has_bounds() {
+    check("agents: { heartbeat: 2h }", "agents.heartbeat: must be from 1s to 5m, found 2h");
+    check("agents: { session: 30s }", "agents.session: must be from 1m to 1d, found 30s");
+    check("rules: { OOMKilled: { hold: 48h } }", "rules.OOMKilled.hold: must be from 0s to 1d, found 2d");
+    let sink = |option: &str| format!("sinks: {{ c: {{ type: ingest, url: \"https://c\", {option} }} }}");
+    check(&sink("batch: 0"), "sinks.c.batch: expected a whole number from 1 to 1000, found the number 0");
+    check(&sink("batch: 1.5"), "sinks.c.batch: expected a whole number from 1 to 1000, found the number 1.5");
+    check(
+        &sink("ratePerMinute: -1"),
+        "sinks.c.ratePerMinute: expected a whole number from 0 to 60000, found the number -1",
+    );
+    check(&sink("timeout: 5m"), "sinks.c.timeout: must be from 1s to 1m, found 5m");
+    let labels: String = (0..33).map(|n| format!("  l{n}: x\n")).collect();
+    check(&format!("extraLabels:\n{labels}"), "extraLabels: at most 32 labels, found 33");
+    let sinks: String = (0..17).map(|n| format!("  s{n}: {{ type: stdout }}\n")).collect();
+    check(&format!("sinks:\n{sinks}"), "sinks: at most 16 sinks, found 17");
+    let error = Config::parse(&" ".repeat(FILE_BYTES_MAX + 1), "tocsin").expect_err("too long").to_string();
+    assert_eq!(error, "the file has 1048577 bytes, at most 1048576 are read");
+}
+
+#[test]
+fn a_sink_must_say_what_it_is_and_where() {
+    check("sinks: { c: {} }", "sinks.c.type: must be set: ingest, webhook or stdout");
+    check("sinks: { c: { type: slack } }", "sinks.c.type: expected one of ingest, webhook, stdout, found \"slack\"");
+    check(
+        "sinks: { c: { type: ingest } }",
+        "sinks.c.url: must be set to an address, for example https://collector.example.com/v1/issues: there is no default",
+    );
+    check(
+        "sinks: { c: { type: stdout, url: \"https://c\" } }",
+        "sinks.c.url: means nothing to a sink of type stdout: leave it out",
+    );
+    check(
+        "sinks: { c: { type: webhook, url: \"https://c\", batch: 5 } }",
+        "sinks.c.batch: a webhook gets one record a request: leave it out",
+    );
+    check(
+        "sinks: { c: { type: ingest, url: collector } }",
+        "sinks.c.url: expected an address, for example https://collector.example.com/v1/issues: relative URL without a base",
+    );
+    check(
+        "sinks: { c: { type: ingest, url: \"ftp://c\" } }",
+        "sinks.c.url: expected an address that begins with https:// or http://, for example \
+         https://collector.example.com/v1/issues, found \"ftp://c\"",
+    );
+    check(
+        "sinks: { A_b: { type: stdout } }",
+        "sinks: a sink's name is made of a-z, 0-9, - and ., for example collector, not \"A_b\"",
+    );
+}
+
+#[test]
+fn credentials_stay_out_of_addresses_and_off_the_open_wire() {
+    check(
+        "sinks: { c: { type: ingest, url: \"https://user:hunter2@c\" } }",
+        "sinks.c.url: an address must not hold credentials: put a bearer token into a file and name it in tokenFile",
+    );
+    let sink = |url: &str| format!("sinks: {{ c: {{ type: webhook, url: \"{url}\", tokenFile: /t }} }}");
+    check(
+        &sink("http://c"),
+        "sinks.c.url: a token is sent over https only: begin the address with https://, or leave tokenFile out",
+    );
+    for url in ["https://c", "http://127.0.0.1:80", "http://[::1]:80", "http://localhost"] {
+        parse(&format!("clusterName: prod\n{}", sink(url)));
+    }
+}
+
+#[test]
+fn all_problems_are_named_at_once() {
+    let problems = Config::parse("agents: { heartbeat: x }\nfoo: 1\nsinks: { c: { type: ingest } }", "tocsin")
+        .expect_err("a wrong file")
+        .to_string();
+    assert_eq!(problems.lines().count(), 4, "{problems}");
+}
+
+#[test]
+fn what_is_not_yaml_says_where() {
+    let problem = |text: &str| Config::parse(text, "tocsin").expect_err(text).to_string();
+    assert!(problem("clusterName: [").starts_with("not YAML: "), "{}", problem("clusterName: ["));
+    let twice = problem("clusterName: a\nclusterName: b");
+    assert!(twice.contains("duplicate") && twice.contains("line 2"), "{twice}");
+    assert_eq!(problem("").lines().count(), 1, "an empty file lacks the name only");
+    assert_eq!(problem("# nothing"), problem(""));
+    assert_eq!(
+        problem("- a"),
+        "expected keys with values, found a list\nclusterName: must be set: it is in every message, for example prod-eu-1"
+    );
+}
+
+#[test]
+fn a_null_is_as_if_it_were_not_there() {
+    assert_eq!(parse("clusterName: prod\nsinks:\nagents: { heartbeat: ~ }"), parse("clusterName: prod"));
+}
+
+#[test]
+fn every_kind_of_the_catalogue_can_be_configured_with_its_own_numbers() {
+    for kind in Kind::all() {
+        let numbers: String = kind.row().thresholds.iter().map(|(name, _)| format!(", {name}: 7")).collect();
+        let config = parse(&format!("clusterName: prod\nrules: {{ {kind}: {{ enabled: true{numbers} }} }}"));
+        let of_kind = config.settings.rules.of(kind).expect("it is on");
+        assert!(of_kind.thresholds.values().all(|value| (*value - 7.0).abs() < f64::EPSILON), "{kind}");
+    }
+}

@@ -1,0 +1,242 @@
+//! How single values are written: durations with units, numbers and texts within stated bounds. Each reader says what it
+//! expected, with an example, and what it found.
+
+use std::ops::RangeInclusive;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use reqwest::Url;
+use rules::{Severity, SystemNamespaces};
+use serde_json::Value;
+
+use super::tree::{found, quoted};
+use super::{NamespacedName, SinkType};
+
+const UNITS: [(&str, u64); 5] = [("ms", 1), ("s", 1_000), ("m", 60_000), ("h", 3_600_000), ("d", 86_400_000)];
+/// The longest name of an object in Kubernetes (RFC 1123 subdomain).
+const NAME_MAX: usize = 253;
+
+/// A duration with its unit, within `range`.
+pub(super) fn duration(range: RangeInclusive<Duration>) -> impl Fn(&Value) -> Result<Duration, String> {
+    move |value| {
+        let parsed = value.as_str().and_then(parse_duration);
+        let Some(span) = parsed else {
+            return Err(format!(
+                "expected a duration with its unit, for example 30s, 5m or 1h, found {}",
+                found(value)
+            ));
+        };
+        if range.contains(&span) {
+            return Ok(span);
+        }
+        let (least, most) = (written(*range.start()), written(*range.end()));
+        Err(format!("must be from {least} to {most}, found {}", written(span)))
+    }
+}
+
+/// A whole number within `range`.
+pub(super) fn count(range: RangeInclusive<u32>) -> impl Fn(&Value) -> Result<u32, String> {
+    move |value| {
+        let number = value.as_u64().and_then(|number| u32::try_from(number).ok());
+        number.filter(|number| range.contains(number)).ok_or_else(|| {
+            format!("expected a whole number from {} to {}, found {}", range.start(), range.end(), found(value))
+        })
+    }
+}
+
+/// A number within `range`.
+pub(super) fn number(range: RangeInclusive<f64>) -> impl Fn(&Value) -> Result<f64, String> {
+    move |value| {
+        value.as_f64().filter(|number| range.contains(number)).ok_or_else(|| {
+            format!("expected a number from {} to {}, found {}", range.start(), range.end(), found(value))
+        })
+    }
+}
+
+/// `true` or `false`.
+pub(super) fn flag(value: &Value) -> Result<bool, String> {
+    value.as_bool().ok_or_else(|| format!("expected true or false, found {}", found(value)))
+}
+
+/// A text of at least one and at most `most` characters, without control characters.
+pub(super) fn text(most: usize, example: &'static str) -> impl Fn(&Value) -> Result<String, String> {
+    move |value| {
+        let is_fit = |text: &&str| {
+            !text.trim().is_empty() && text.chars().count() <= most && !text.chars().any(char::is_control)
+        };
+        value.as_str().filter(is_fit).map(str::to_owned).ok_or_else(|| {
+            format!("expected a text of at most {most} characters, for example {example}, found {}", found(value))
+        })
+    }
+}
+
+/// The absolute path of a file.
+pub(super) fn file(value: &Value) -> Result<PathBuf, String> {
+    value.as_str().filter(|path| path.starts_with('/')).map(PathBuf::from).ok_or_else(|| {
+        format!("expected the absolute path of a file, for example /etc/tocsin/token, found {}", found(value))
+    })
+}
+
+/// An address to POST to. Credentials in it would end up in logs.
+pub(super) fn url(value: &Value) -> Result<Url, String> {
+    const EXAMPLE: &str = "for example https://collector.example.com/v1/issues";
+    let Some(text) = value.as_str() else {
+        return Err(format!("expected an address, {EXAMPLE}, found {}", found(value)));
+    };
+    let url = Url::parse(text).map_err(|error| format!("expected an address, {EXAMPLE}: {error}"))?;
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err(
+            "an address must not hold credentials: put a bearer token into a file and name it in tokenFile".into()
+        );
+    }
+    if !matches!(url.scheme(), "http" | "https") || !url.has_host() {
+        return Err(format!(
+            "expected an address that begins with https:// or http://, {EXAMPLE}, found {}",
+            quoted(text)
+        ));
+    }
+    Ok(url)
+}
+
+/// `namespace/name`.
+pub(super) fn namespaced_name(value: &Value) -> Result<NamespacedName, String> {
+    let parts = value.as_str().and_then(|text| text.split_once('/'));
+    match parts {
+        Some((namespace, name)) if is_name(namespace) && is_name(name) => {
+            Ok(NamespacedName { namespace: Arc::from(namespace), name: Arc::from(name) })
+        }
+        _ => Err(format!("expected namespace/name, for example tocsin/tocsin-node-agent, found {}", found(value))),
+    }
+}
+
+/// A label selector, as `kubectl -l` takes it.
+pub(super) fn selector(value: &Value) -> Result<Arc<str>, String> {
+    const CHARS_MAX: usize = 1_000;
+    let is_fit = |text: &&str| {
+        let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_./=!,() ".contains(c);
+        !text.is_empty() && text.len() <= CHARS_MAX && text.chars().all(is_plain)
+    };
+    value.as_str().filter(is_fit).map(Arc::from).ok_or_else(|| {
+        format!("expected a label selector, for example app.kubernetes.io/component=node-agent, found {}", found(value))
+    })
+}
+
+/// Patterns of namespaces: `*` stands for any run of characters, `?` for one.
+pub(super) fn namespaces(value: &Value) -> Result<Vec<String>, String> {
+    const PATTERNS_MAX: usize = 1_000;
+    let is_pattern = |text: &str| {
+        let is_fit = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "-*?".contains(c);
+        !text.is_empty() && text.len() <= NAME_MAX && text.chars().all(is_fit)
+    };
+    let wrong =
+        |found: String| format!("expected a list of namespaces, for example [payments, \"team-*\"], found {found}");
+    let items = value.as_array().ok_or_else(|| wrong(found(value)))?;
+    if items.len() > PATTERNS_MAX {
+        return Err(format!("at most {PATTERNS_MAX} namespaces, found {}: use patterns with *", items.len()));
+    }
+    let pattern = |item: &Value| {
+        let pattern = item.as_str().filter(|text| is_pattern(text)).map(str::to_owned);
+        pattern.ok_or_else(|| wrong(format!("{} in it", found(item))))
+    };
+    items.iter().map(pattern).collect()
+}
+
+/// A severity.
+pub(super) fn severity(value: &Value) -> Result<Severity, String> {
+    let severities = [Severity::Critical, Severity::Warning, Severity::Info];
+    one_of(value, severities.map(|severity| (severity.to_string(), severity)))
+}
+
+/// What counts in the system namespaces.
+pub(super) fn system_namespaces(value: &Value) -> Result<SystemNamespaces, String> {
+    one_of(
+        value,
+        [
+            ("critical".to_owned(), SystemNamespaces::Critical),
+            ("off".to_owned(), SystemNamespaces::Off),
+            ("all".to_owned(), SystemNamespaces::All),
+        ],
+    )
+}
+
+/// A type of sink.
+pub(super) fn sink_type(value: &Value) -> Result<SinkType, String> {
+    one_of(value, SinkType::ALL.map(|of| (of.name().to_owned(), of)))
+}
+
+/// Whether `text` can name an object.
+pub(super) fn is_name(text: &str) -> bool {
+    let is_fit = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-' || c == '.';
+    !text.is_empty() && text.len() <= NAME_MAX && text.chars().all(is_fit)
+}
+
+fn one_of<T, const N: usize>(value: &Value, choices: [(String, T); N]) -> Result<T, String> {
+    let names = choices.each_ref().map(|(name, _)| name.clone()).join(", ");
+    let chosen = value.as_str().and_then(|text| {
+        let text = text.to_lowercase();
+        choices.into_iter().find(|(name, _)| *name == text)
+    });
+    chosen.map(|(_, choice)| choice).ok_or_else(|| format!("expected one of {names}, found {}", found(value)))
+}
+
+/// `90s`, `1h30m`: numbers with a unit each.
+fn parse_duration(text: &str) -> Option<Duration> {
+    let mut rest = text;
+    let mut millis: u64 = 0;
+    while !rest.is_empty() {
+        let digits = rest.find(|c: char| !c.is_ascii_digit())?;
+        let number: u64 = rest[..digits].parse().ok()?;
+        rest = &rest[digits..];
+        let unit_end = rest.find(|c: char| c.is_ascii_digit()).unwrap_or(rest.len());
+        let (_, factor) = UNITS.iter().find(|(unit, _)| *unit == &rest[..unit_end])?;
+        millis = millis.checked_add(number.checked_mul(*factor)?)?;
+        rest = &rest[unit_end..];
+    }
+    (!text.is_empty()).then(|| Duration::from_millis(millis))
+}
+
+/// A duration as one would write it: in the largest unit that gives a whole number.
+fn written(span: Duration) -> String {
+    let millis = u64::try_from(span.as_millis()).unwrap_or(u64::MAX);
+    if millis == 0 {
+        return "0s".to_owned();
+    }
+    let (unit, factor) = UNITS
+        .iter()
+        .rev()
+        .find(|(_, factor)| millis.is_multiple_of(*factor))
+        .expect("every number is a multiple of one");
+    format!("{}{unit}", millis / factor)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_are_numbers_with_units() {
+        for (text, millis) in [
+            ("30s", 30_000),
+            ("5m", 300_000),
+            ("1h", 3_600_000),
+            ("1h30m", 5_400_000),
+            ("250ms", 250),
+            ("1d", 86_400_000),
+            ("0s", 0),
+        ] {
+            assert_eq!(parse_duration(text), Some(Duration::from_millis(millis)), "{text}");
+        }
+        for text in ["", "30", "s", "5 m", "-5m", "1.5h", "5M", "1y", "99999999999999999999s", "18446744073709551615h"]
+        {
+            assert_eq!(parse_duration(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_duration_is_written_as_one_would_say_it() {
+        for text in ["250ms", "90s", "5m", "36h", "1d", "0s"] {
+            assert_eq!(written(parse_duration(text).expect("a duration")), text);
+        }
+    }
+}
