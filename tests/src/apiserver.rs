@@ -20,9 +20,12 @@ use tokio::sync::watch;
 
 mod asked;
 mod clock;
+mod events;
 mod faults;
 mod handle;
+mod kubelet;
 mod list;
+mod nodes;
 mod object;
 mod review;
 mod script;
@@ -30,16 +33,22 @@ mod selector;
 mod state;
 mod status;
 mod store;
+mod story;
 mod stream;
 mod target;
+mod template;
 mod tokens;
 mod watchers;
+mod workloads;
 mod write;
 
 pub use asked::{Asked, Request};
 pub use clock::{micros, seconds};
 pub use faults::{Cut, Fault, FaultId, On};
+pub use story::PodRef;
+pub use template::{Container, PodTemplate};
 pub use tokens::{API_AUDIENCE, Identity};
+pub use workloads::{Deployment, Rollout};
 
 use crate::certs::{Authority, LOOPBACK};
 use crate::listener::{Listener, Service};
@@ -78,6 +87,8 @@ struct Inner {
     clock: Clock,
     state: Mutex<State>,
     changes: watch::Sender<()>,
+    /// How long ago it happened what stories write.
+    backdated: Mutex<Duration>,
 }
 
 impl Default for Options {
@@ -112,6 +123,7 @@ impl ApiServer {
             clock: Clock::default(),
             state: Mutex::new(state),
             changes: watch::Sender::new(()),
+            backdated: Mutex::default(),
         });
         let serving = inner.clone();
         let service: Service = Arc::new(move |request| Box::pin(handle::handle(serving.clone(), request)));
