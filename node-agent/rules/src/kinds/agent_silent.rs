@@ -55,3 +55,96 @@ fn agent_silent(case: &AgentCase<'_>) -> Verdict {
         ..Observation::new(since, &[&node.meta.uid, &facts.to_string()])
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use crate::AgentSight;
+    use crate::testing::Step::{Agent, Node};
+    use crate::testing::{Draft, check, last_told, node, time};
+
+    fn as_it_is(_: &mut AgentSight<'_>) {}
+
+    fn down(at: i64) -> Draft {
+        node().condition("Ready", "Unknown", at)
+    }
+
+    #[test]
+    fn agents_that_are_silent() {
+        let check = |what, story: &[_], expected| check(what, "AgentSilent", story, expected);
+
+        check(
+            "for three intervals and three minutes",
+            &[
+                (0, Agent(node(), Some(0), as_it_is)),
+                (60, Agent(node(), Some(0), as_it_is)),
+                (95, Agent(node(), Some(0), as_it_is)),
+            ],
+            "95 pending, 270 active",
+        );
+        check(
+            "but soon heard again",
+            &[(95, Agent(node(), Some(0), as_it_is)), (120, Agent(node(), Some(119), as_it_is))],
+            "95 pending, 120 cleared",
+        );
+        check(
+            "until they are heard",
+            &[(95, Agent(node(), Some(0), as_it_is)), (300, Agent(node(), Some(300), as_it_is))],
+            "95 pending, 270 active, 600 cleared",
+        );
+        check(
+            "ever count from the first look",
+            &[(50, Agent(node(), None, as_it_is)), (80, Agent(node(), None, as_it_is))],
+            "50 pending, 230 active",
+        );
+        check("while their node is down are no news", &[(300, Agent(down(200), Some(0), as_it_is))], "");
+        check(
+            "after their node was down have time to come back",
+            &[(300, Agent(node().condition("Ready", "True", 290), Some(0), as_it_is))],
+            "300 pending, 470 active",
+        );
+        check(
+            "on a cordoned node",
+            &[(300, Agent(node().set("/spec", json!({"unschedulable": true})), Some(0), as_it_is))],
+            "",
+        );
+        check(
+            "on a node that is being removed",
+            &[(300, Agent(node().tainted("karpenter.sh/disrupted"), Some(0), as_it_is))],
+            "",
+        );
+        check(
+            "on a young node",
+            &[(100, Agent(young(), None, as_it_is)), (200, Agent(young(), None, as_it_is))],
+            "200 pending, 380 active",
+        );
+        check("because they are being replaced", &[(300, Agent(node(), Some(0), |agent| agent.replacing = true))], "");
+        check(
+            "after they were replaced have time to come up",
+            &[(300, Agent(node(), Some(0), |agent| agent.started = Some(time(290))))],
+            "300 pending, 470 active",
+        );
+        check("and not wanted", &[(300, Agent(node(), Some(0), |agent| agent.wanted = false))], "");
+        check(
+            "whose node turns out to be down",
+            &[
+                (95, Agent(node(), Some(0), as_it_is)),
+                (300, Node(down(299))),
+                (301, Agent(down(299), Some(0), as_it_is)),
+            ],
+            "95 pending, 270 active, 601 cleared",
+        );
+    }
+
+    fn young() -> Draft {
+        node().set("/metadata/creationTimestamp", json!(time(10)))
+    }
+
+    #[test]
+    fn it_is_grouped_under_the_agents_own_workload() {
+        let told = last_told("AgentSilent", &[(95, Agent(node(), Some(0), as_it_is))]);
+        assert_eq!(told.owner.to_string(), "DaemonSet/tocsin-node-agent");
+        assert_eq!(&*told.subject.node, "n1");
+    }
+}

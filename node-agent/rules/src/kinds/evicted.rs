@@ -60,3 +60,63 @@ fn evicted(case: &PodCase<'_>) -> Verdict {
     // An evicted pod never gets well; it is gone one day.
     Verdict::Happened(occurrence, Health::Unclear)
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use crate::testing::Step::{Amnesia, Gone, Restart, Sees};
+    use crate::testing::{Draft, check, ended, last_told, pod};
+
+    const LOW: &str = "The node was low on resource: memory. Threshold quantity: 100Mi, available: 57Mi. ";
+
+    fn evicted(message: &str) -> Draft {
+        pod()
+            .app(ended(137, "Error", 9), 0)
+            .unready(9)
+            .condition("DisruptionTarget", "True", 9)
+            .set("/status/phase", json!("Failed"))
+            .set("/status/reason", json!("Evicted"))
+            .set("/status/message", json!(message))
+    }
+
+    #[test]
+    fn evictions() {
+        let check = |what, story: &[_], expected| check(what, "Evicted", story, expected);
+
+        check("are told at once, and are over an hour later", &[(10, Sees(evicted(LOW)))], "10 active, 3609 cleared");
+        check(
+            "lie around and are told once",
+            &[(10, Sees(evicted(LOW))), (90_000, Sees(evicted(LOW)))],
+            "10 active, 3609 cleared",
+        );
+        check(
+            "are over when the pod is gone for the hold",
+            &[(10, Sees(evicted(LOW))), (60, Gone(evicted(LOW)))],
+            "10 active, 360 cleared",
+        );
+        check(
+            "survive a restart",
+            &[(10, Sees(evicted(LOW))), (20, Restart(vec![evicted(LOW)])), (30, Amnesia(vec![evicted(LOW)]))],
+            "10 active, 3609 cleared",
+        );
+        check("are no failures", &[(10, Sees(evicted(LOW).set("/status/reason", json!("DeadlineExceeded"))))], "");
+        check("do not count in a pod that is being deleted", &[(10, Sees(evicted(LOW).deleted(40, 30)))], "");
+        check("do not count for a placeholder", &[(10, Sees(evicted(LOW).set("/spec/priority", json!(-10))))], "");
+    }
+
+    #[test]
+    fn what_the_node_lacks_is_the_nodes_and_what_the_pod_took_its_owners() {
+        let told = |message| {
+            let told = last_told("Evicted", &[(10, Sees(evicted(message)))]);
+            (told.owner.to_string(), told.evidence.names.join(","))
+        };
+        assert_eq!(told(LOW), ("Node/n1".into(), "memory".into()));
+        assert_eq!(told("The node was low on resource: [DiskPressure]. "), ("Node/n1".into(), "[DiskPressure]".into()));
+        assert_eq!(told("something else"), ("Node/n1".into(), String::new()));
+        let own = ("Deployment/api".to_owned(), "ephemeral-storage".to_owned());
+        assert_eq!(told("Pod ephemeral local storage usage exceeds the total limit of containers 10Mi. "), own);
+        assert_eq!(told("Container app exceeded its local ephemeral storage limit \"10Mi\". "), own);
+        assert_eq!(told("Usage of EmptyDir volume \"tmp\" exceeds the limit \"10Mi\". "), own);
+    }
+}

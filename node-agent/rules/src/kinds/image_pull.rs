@@ -61,3 +61,90 @@ fn image_pull(case: &ContainerCase<'_>) -> Verdict {
         ..Observation::new(case.moment.now, &[&incarnation])
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use crate::testing::Step::{Restart, Sees};
+    use crate::testing::{Draft, check, pod, running, waiting};
+
+    fn pulling(reason: &str) -> Draft {
+        pod().app(waiting(reason), 0).unready(0).set("/status/phase", json!("Pending"))
+    }
+
+    #[test]
+    fn image_pulls() {
+        let check = |what, story: &[_], expected| check(what, "ImagePull", story, expected);
+
+        check("must fail for a minute", &[(10, Sees(pulling("ErrImagePull")))], "10 pending, 70 active");
+        check(
+            "that succeed within it are not told",
+            &[(10, Sees(pulling("ErrImagePull"))), (60, Sees(pod()))],
+            "10 pending, 60 cleared",
+        );
+        check(
+            "are one, whatever word the kubelet has for it",
+            &[
+                (10, Sees(pulling("ErrImagePull"))),
+                (40, Sees(pulling("ImagePullBackOff"))),
+                (80, Sees(pulling("ErrImagePull"))),
+            ],
+            "10 pending, 70 active",
+        );
+        for reason in ["ImageInspectError", "RegistryUnavailable", "SignatureValidationFailed"] {
+            check(reason, &[(10, Sees(pulling(reason)))], "10 pending, 70 active");
+        }
+        for reason in ["InvalidImageName", "ErrImageNeverPull"] {
+            check("that cannot succeed are told at once", &[(10, Sees(pulling(reason)))], "10 active");
+        }
+        check(
+            "clear when the container has run for the hold",
+            &[(10, Sees(pulling("InvalidImageName"))), (20, Sees(pod().app(running(20), 0).ready(20)))],
+            "10 active, 320 cleared",
+        );
+        check(
+            "are over when the container waits for something after it",
+            &[(10, Sees(pulling("InvalidImageName"))), (20, Sees(pulling("CreateContainerConfigError")))],
+            "10 active, 320 cleared",
+        );
+        check(
+            "are neither there nor over while it is being created",
+            &[
+                (10, Sees(pulling("ErrImagePull"))),
+                (20, Sees(pulling("ContainerCreating"))),
+                (90, Sees(pulling("ErrImagePull"))),
+            ],
+            "10 pending, 90 active",
+        );
+        check(
+            "survive a restart, its sustain too",
+            &[
+                (10, Sees(pulling("ErrImagePull"))),
+                (40, Restart(vec![pulling("ImagePullBackOff")])),
+                (90, Restart(vec![pulling("ErrImagePull")])),
+            ],
+            "10 pending, 70 active",
+        );
+        check(
+            "matter even for a placeholder",
+            &[(10, Sees(pulling("InvalidImageName").set("/spec/priority", json!(-1))))],
+            "10 active",
+        );
+        check(
+            "need no second look while nothing is wrong",
+            &[(10, Sees(pulling("ContainerCreating"))), (20, Sees(pod()))],
+            "",
+        );
+        check(
+            "do not matter for a pod that is being deleted",
+            &[(10, Sees(pulling("InvalidImageName").deleted(40, 30)))],
+            "",
+        );
+        check(
+            "last as long as the pod wants",
+            &[(10, Sees(pulling("InvalidImageName").annotated("tocsin.dev/sustain", "10m")))],
+            "10 pending, 610 active",
+        );
+    }
+}

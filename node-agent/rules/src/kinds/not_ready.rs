@@ -95,3 +95,131 @@ fn budget(unready: &[(&Container, &ContainerStatus)]) -> Duration {
     });
     each.max().unwrap_or_default()
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use crate::testing::Step::{Amnesia, Gone, Restart, Sees};
+    use crate::testing::{Draft, check, last_told, pod, running, waiting};
+
+    /// Never ready; started at 40, after a slow pull.
+    fn starting() -> Draft {
+        pod().app(running(40), 0).unready(0)
+    }
+
+    fn probed(kind: &str, threshold: u32) -> Draft {
+        let probe = json!({"initialDelaySeconds": 5, "periodSeconds": 10, "failureThreshold": threshold});
+        starting().set(&format!("/spec/containers/0/{kind}"), probe)
+    }
+
+    #[test]
+    fn pods_that_are_not_ready() {
+        let check = |what, story: &[_], expected| check(what, "NotReady", story, expected);
+
+        check("though they were once, for a minute", &[(100, Sees(pod().unready(100)))], "100 pending, 160 active");
+        check(
+            "but soon again",
+            &[(100, Sees(pod().unready(100))), (150, Sees(pod().ready(150)))],
+            "100 pending, 150 cleared",
+        );
+        check("ever, for at least two minutes since they run", &[(41, Sees(starting()))], "41 pending, 160 active");
+        check(
+            "ever, for as long as the readiness probe takes",
+            &[(41, Sees(probed("readinessProbe", 30)))],
+            "41 pending, 345 active",
+        );
+        check(
+            "ever, for as long as the startup probe takes",
+            &[(41, Sees(probed("startupProbe", 60)))],
+            "41 pending, 645 active",
+        );
+        check(
+            "ever, for a quarter of an hour at most",
+            &[(41, Sees(probed("startupProbe", 6000)))],
+            "41 pending, 940 active",
+        );
+        check(
+            "of which the startup probe has passed",
+            &[(41, Sees(probed("startupProbe", 60).set("/status/containerStatuses/0/started", json!(true))))],
+            "41 pending, 160 active",
+        );
+        check("count from the API's own time", &[(130, Sees(pod().unready(100)))], "130 pending, 160 active");
+        check(
+            "clear when ready for the hold",
+            &[(100, Sees(pod().unready(100))), (200, Sees(pod().ready(200)))],
+            "100 pending, 160 active, 500 cleared",
+        );
+        check(
+            "again within the hold stay one finding",
+            &[
+                (100, Sees(pod().unready(100))),
+                (200, Sees(pod().ready(200))),
+                (400, Sees(pod().unready(400))),
+                (500, Sees(pod().ready(500))),
+            ],
+            "100 pending, 160 active, 800 cleared",
+        );
+        check(
+            "survive a restart, the sustain too",
+            &[
+                (100, Sees(pod().unready(100))),
+                (120, Restart(vec![pod().unready(100)])),
+                (200, Restart(vec![pod().unready(100)])),
+                (300, Amnesia(vec![pod().unready(100)])),
+            ],
+            "100 pending, 160 active",
+        );
+        check(
+            "survive a restart within their hold",
+            &[(100, Sees(pod().unready(100))), (200, Sees(pod().ready(200))), (400, Restart(vec![pod().ready(200)]))],
+            "100 pending, 160 active, 500 cleared",
+        );
+        check(
+            "and are gone",
+            &[(100, Sees(pod().unready(100))), (170, Gone(pod()))],
+            "100 pending, 160 active, 470 cleared",
+        );
+        check(
+            "and are gone before it counts",
+            &[(100, Sees(pod().unready(100))), (120, Gone(pod()))],
+            "100 pending, 120 cleared",
+        );
+        check(
+            "again, the time between unseen, must last anew",
+            &[(100, Sees(pod().unready(100))), (150, Sees(pod().unready(140)))],
+            "100 pending, 150 pending, 200 active",
+        );
+    }
+
+    #[test]
+    fn what_need_not_be_ready() {
+        let none = |what, pod| check(what, "NotReady", &[(100, Sees(pod))], "");
+
+        none("a ready pod", pod());
+        none("a pod of a Job", pod().unready(50).owned_by("batch/v1", "Job", "migrate"));
+        none("a pod that ends", pod().unready(50).set("/spec/restartPolicy", json!("OnFailure")));
+        none(
+            "a pod that does not run yet",
+            pod().app(waiting("ContainerCreating"), 0).unready(0).set("/status/phase", json!("Pending")),
+        );
+        none(
+            "a pod behind a scheduling gate",
+            pod()
+                .unready(0)
+                .condition_for("PodScheduled", "False", "SchedulingGated", 0)
+                .set("/status/phase", json!("Pending")),
+        );
+        none("a pod that nobody knows of", pod().condition("Ready", "Unknown", 50));
+        none("a pod that has succeeded", pod().unready(50).set("/status/phase", json!("Succeeded")));
+        none("a pod that is being deleted", pod().unready(50).deleted(80, 30));
+        none("a placeholder", pod().unready(50).set("/spec/priority", json!(-10)));
+    }
+
+    #[test]
+    fn it_names_the_containers() {
+        let told = last_told("NotReady", &[(100, Sees(pod().unready(100)))]);
+        assert_eq!(told.evidence.names, ["app".into()]);
+        assert_eq!(&*told.subject.container, "", "it is about the pod");
+    }
+}

@@ -99,3 +99,124 @@ fn evidence(pod: &Pod, first: Option<(&Container, &ContainerStatus, &TerminatedS
         ..of_container
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use crate::Severity;
+    use crate::testing::Step::{Amnesia, Gone, Relist, Restart, Sees};
+    use crate::testing::{Draft, check, ended, last_told, pod, running};
+
+    fn failed(at: i64) -> Draft {
+        once().app(ended(7, "Error", at), 0).unready(at).set("/status/phase", json!("Failed"))
+    }
+
+    /// A pod that is not started again.
+    fn once() -> Draft {
+        pod().set("/spec/restartPolicy", json!("Never"))
+    }
+
+    #[test]
+    fn pods_that_fail() {
+        let check = |what, story: &[_], expected| check(what, "PodFailed", story, expected);
+
+        check("are told at once, and are over an hour later", &[(10, Sees(failed(9)))], "10 active, 3609 cleared");
+        check(
+            "by one container that is not started again",
+            &[(10, Sees(once().app(ended(7, "Error", 9), 0)))],
+            "10 active, 3609 cleared",
+        );
+        check(
+            "by one container and then wholly fail once",
+            &[(10, Sees(once().app(ended(7, "Error", 9), 0))), (20, Sees(failed(9)))],
+            "10 active, 3609 cleared",
+        );
+        check(
+            "past their deadline",
+            &[(
+                10,
+                Sees(
+                    pod()
+                        .set("/status/reason", json!("DeadlineExceeded"))
+                        .set("/status/phase", json!("Failed"))
+                        .app(ended(137, "Error", 8), 0),
+                ),
+            )],
+            "10 active, 3608 cleared",
+        );
+        check(
+            "and lie around are not told again",
+            &[(10, Sees(failed(9))), (90_000, Sees(failed(9))), (180_000, Relist(vec![failed(9)]))],
+            "10 active, 3609 cleared",
+        );
+        check("and are gone", &[(10, Sees(failed(9))), (20, Gone(failed(9)))], "10 active, 320 cleared");
+        check(
+            "survive a restart",
+            &[(10, Sees(failed(9))), (20, Restart(vec![failed(9)])), (30, Amnesia(vec![failed(9)]))],
+            "10 active, 3609 cleared",
+        );
+        check(
+            "though a rule would start them again for another exit code",
+            &[(
+                10,
+                Sees(once().app(ended(7, "Error", 9), 0).set(
+                    "/spec/containers/0/restartPolicyRules",
+                    json!([{"action": "Restart", "exitCodes": {"operator": "In", "values": [42]}}]),
+                )),
+            )],
+            "10 active, 3609 cleared",
+        );
+    }
+
+    #[test]
+    fn what_has_not_failed() {
+        let none = |what, pod| check(what, "PodFailed", &[(10, Sees(pod))], "");
+
+        none("a container that is started again", pod().app(ended(7, "Error", 9), 0));
+        none("a container that ended well", once().app(ended(0, "Completed", 9), 0));
+        none(
+            "a container that a rule starts again",
+            once().app(ended(42, "Error", 9), 0).set(
+                "/spec/containers/0/restartPolicyRules",
+                json!([{"action": "Restart", "exitCodes": {"operator": "In", "values": [42]}}]),
+            ),
+        );
+        none(
+            "a sidecar after its main containers have ended",
+            once()
+                .with_sidecar("mesh")
+                .container("initContainerStatuses", "mesh", ended(143, "Error", 9), 0)
+                .app(ended(0, "Completed", 5), 0),
+        );
+        none(
+            "a pod that ends by a signal while it is being deleted",
+            failed(9).app(ended(143, "Error", 9), 0).deleted(40, 30),
+        );
+        none("a pod that is being disrupted", failed(9).condition("DisruptionTarget", "True", 9));
+        none("a pod of a Job", failed(9).owned_by("batch/v1", "Job", "migrate"));
+        none("a placeholder", failed(9).set("/spec/priority", json!(-10)));
+        for reason in super::OTHERS {
+            none(reason, failed(9).set("/status/reason", json!(reason)));
+        }
+        none("a running pod", once().app(running(5), 0));
+    }
+
+    #[test]
+    fn pods_of_workloads_count_more_than_others() {
+        let told = |pod: Draft| last_told("PodFailed", &[(10, Sees(pod))]);
+        let of = |told: crate::Finding| (told.owner.to_string(), told.severity);
+        assert_eq!(of(told(failed(9))), ("Deployment/api".into(), Severity::Warning));
+        assert_eq!(
+            of(told(failed(9).owned_by("tekton.dev/v1", "TaskRun", "build-1"))),
+            ("TaskRun".into(), Severity::Info)
+        );
+        assert_eq!(
+            of(told(failed(9).owned_by("example.com/v1", "Runner", "run-1"))),
+            ("Runner".into(), Severity::Info)
+        );
+        assert_eq!(of(told(failed(9).owned_by("", "", ""))), ("Pod/api-5d8f".into(), Severity::Info));
+        let evidence = told(failed(9)).evidence;
+        assert_eq!((evidence.exit_code, evidence.names), (Some(7), vec!["app".into()]));
+    }
+}

@@ -56,3 +56,79 @@ fn unschedulable(case: &PodCase<'_>) -> Verdict {
         )
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use crate::Severity;
+    use crate::testing::Step::{Amnesia, Extend, Gone, Restart, Sees};
+    use crate::testing::{Draft, check, last_told, pod};
+
+    fn unscheduled(reason: &str) -> Draft {
+        pod().set("/spec/nodeName", json!("")).set("/status", json!({"phase": "Pending"})).condition_for(
+            "PodScheduled",
+            "False",
+            reason,
+            5,
+        )
+    }
+
+    fn homeless() -> Draft {
+        unscheduled("Unschedulable")
+    }
+
+    #[test]
+    fn pods_without_a_node() {
+        let check = |what, story: &[_], expected| check(what, "Unschedulable", story, expected);
+
+        check("for five minutes", &[(10, Sees(homeless()))], "10 pending, 305 active");
+        check("but soon with one", &[(10, Sees(homeless())), (200, Gone(homeless()))], "10 pending, 200 cleared");
+        check(
+            "until they have one",
+            &[(10, Sees(homeless())), (400, Gone(homeless()))],
+            "10 pending, 305 active, 700 cleared",
+        );
+        check(
+            "survive a restart, the sustain too",
+            &[
+                (10, Sees(homeless())),
+                (100, Restart(vec![homeless()])),
+                (400, Restart(vec![homeless()])),
+                (500, Amnesia(vec![homeless()])),
+            ],
+            "10 pending, 305 active",
+        );
+        check(
+            "wait longer while an autoscaler makes room",
+            &[(10, Sees(homeless())), (250, Extend(900)), (300, Sees(homeless()))],
+            "10 pending, 900 active",
+        );
+        check(
+            "behind a gate count after an hour",
+            &[(10, Sees(unscheduled("SchedulingGated")))],
+            "10 pending, 3605 active",
+        );
+        check(
+            "once the gate opens have to last anew",
+            &[(10, Sees(unscheduled("SchedulingGated"))), (1000, Sees(homeless()))],
+            "10 pending, 1000 pending, 1300 active",
+        );
+        check(
+            "once the gate opens late have to last anew, too",
+            &[(10, Sees(unscheduled("SchedulingGated"))), (4000, Sees(homeless()))],
+            "10 pending, 3605 active, 4000 pending, 4300 active",
+        );
+        check("that the scheduler has not looked at", &[(10, Sees(unscheduled("SchedulerError")))], "");
+        check("that are placeholders", &[(10, Sees(homeless().set("/spec/priority", json!(-10))))], "");
+        check("that are being deleted", &[(10, Sees(homeless().deleted(40, 30)))], "");
+    }
+
+    #[test]
+    fn a_pod_behind_a_gate_is_worth_knowing_only() {
+        let told = |pod| last_told("Unschedulable", &[(10, Sees(pod))]);
+        assert_eq!(told(unscheduled("SchedulingGated")).severity, Severity::Info);
+        assert_eq!(told(homeless()).severity, Severity::Warning);
+        assert_eq!(told(homeless()).owner.to_string(), "Deployment/api");
+    }
+}
