@@ -18,8 +18,12 @@ use xxhash_rust::xxh3::{Xxh3, xxh3_64};
 use crate::report::{Reply, Report};
 use crate::session::{Hello, Opening, SessionReply};
 
-/// The longest payload, and the most that decoding one may allocate for its contents, in bytes.
+/// The longest payload, in bytes.
 pub const LIMIT: usize = 8 * 1024 * 1024;
+
+/// The most memory that decoding holds at any moment, whatever the bytes claim. More than [`LIMIT`], because in memory
+/// things are larger than on the wire, and a text is for a moment there twice.
+pub const MEMORY_MAX: usize = 2 * LIMIT + 4 * 1024 * 1024;
 
 /// The length of the header, in bytes.
 pub const HEADER: usize = 19;

@@ -13,7 +13,7 @@
 //! - An answer says two things: *accepted* (it is in the aggregator's memory) and *settled* (its fate is decided). Only
 //!   what is settled may be forgotten by the agent.
 //! - Both ends compute the same [`digest`] of the open set, so a divergence is seen within one heartbeat.
-//! - No bytes, however hostile, make [`codec::decode`] panic or allocate more than [`codec::LIMIT`] allows.
+//! - No bytes, however hostile, make [`codec::decode`] panic or hold more memory than [`codec::MEMORY_MAX`].
 
 pub mod codec;
 pub mod digest;

@@ -234,6 +234,7 @@ fn the_largest_full_report_still_fits_into_a_message() {
     assert_eq!(report.body.entries().len(), ROOM);
     let bytes = wire::encode(&*report).expect("it fits");
     assert!(bytes.len() < wire::codec::LIMIT * 9 / 10, "{} bytes", bytes.len());
+    assert_eq!(wire::decode::<Report>(&bytes).as_ref(), Ok(&*report));
     assert!(report.body.entries()[0].finding.evidence.message.is_some());
     assert!(report.body.entries()[1_999].finding.evidence.message.is_none());
 }
