@@ -17,7 +17,8 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use prometheus_client::encoding::text::encode;
 use prometheus_client::registry::Registry;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpListener;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::liveness::Liveness;
@@ -91,7 +92,10 @@ impl Admin {
 }
 
 /// Serves one connection while it holds its place.
-async fn serve(stream: TcpStream, place: OwnedSemaphorePermit, shown: Shown) {
+async fn serve<IO>(stream: IO, place: OwnedSemaphorePermit, shown: Shown)
+where
+    IO: AsyncRead + AsyncWrite + Unpin,
+{
     let service = service_fn(move |request: Request<Incoming>| {
         let answer = answer(&request, &shown);
         async move { Ok::<_, Infallible>(answer) }
