@@ -153,6 +153,15 @@ impl<V: Object> Watch<V> {
         self.health.clone()
     }
 
+    /// Shows everything once more, in an [`Event::Listed`] that does not go back in time: its rules have changed, and the
+    /// caller keeps no objects.
+    pub fn list_again(&mut self) {
+        self.plan.list_again();
+        if !matches!(self.flight, Flight::Listing(_)) {
+            self.flight = Flight::None;
+        }
+    }
+
     /// The next event. It never ends, and it is cancel-safe: what is on its way stays so until the next call.
     pub async fn next(&mut self) -> Event<V> {
         loop {

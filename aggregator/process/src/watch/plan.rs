@@ -156,6 +156,13 @@ impl Plan {
         }
     }
 
+    /// The caller wants to be shown everything once more: a LIST is next, unless one is due already.
+    pub fn list_again(&mut self) {
+        if !matches!(self.state, State::Listing { .. }) {
+            self.relist();
+        }
+    }
+
     /// A page of a LIST arrived, with the list's version and the token of its next page.
     pub fn on_page(&mut self, now: Mark, version: String, continue_token: Option<String>) -> Page {
         let State::Listing { list, .. } = &mut self.state else { return Page::Stale };

@@ -299,3 +299,25 @@ async fn pages_are_joined() {
     let Event::Listed { objects, .. } = run.event().await else { panic!("not listed") };
     assert_eq!(objects.len(), 2);
 }
+
+#[tokio::test(start_paused = true)]
+async fn asked_to_it_gives_up_its_watch_and_shows_everything_once_more() {
+    let script = Script::new();
+    let (tasks, _failures) = Tasks::new(script.phases());
+    let (mut server, client) = Server::start(&tasks);
+    let clock = Clock::starting_at(START);
+    let mut watch = Watch::<Thing>::new(client, clock, Options::default(), fastrand::Rng::with_seed(1));
+    let (listed, asked) =
+        futures::join!(watch.next(), server.asked().then(|asked| async { asked.answer(200, list("10", &[])) }));
+    assert!(matches!(listed, Event::Listed { first: true, .. }), "{listed:?} {asked:?}");
+    let (live, _stream) = futures::join!(watch.next(), server.asked().map(Asked::stream));
+    assert_eq!(live, Event::Live);
+    watch.list_again();
+    let again = async {
+        let asked = server.asked().await;
+        assert!(asked.uri.contains("resourceVersion=10&resourceVersionMatch=NotOlderThan"), "{}", asked.uri);
+        asked.answer(200, list("12", &[thing("a", 11, 1)]));
+    };
+    let (listed, ()) = futures::join!(watch.next(), again);
+    assert!(matches!(listed, Event::Listed { objects, first: false, .. } if objects.len() == 1));
+}

@@ -67,6 +67,15 @@ fn errors_say_what_is_wrong_with_the_bytes() {
 }
 
 #[test]
+fn a_payload_with_more_in_it_than_its_message_is_an_error() {
+    let message = Any::Hello(wire::Hello { versions: vec![1], build: "b".into(), kinds: Vec::new() });
+    let mut payload = message.encode().split_off(wire::codec::HEADER);
+    payload.push(0);
+    let frame = message.message_type().frame(&payload);
+    assert_eq!(message.message_type().decode(&frame), Err(DecodeError::Malformed("1 bytes are left over".into())));
+}
+
+#[test]
 fn a_message_longer_than_the_limit_is_not_even_written() {
     let hello = wire::Hello { versions: Vec::new(), build: "x".repeat(LIMIT), kinds: Vec::new() };
     assert_eq!(wire::encode(&hello), Err(wire::EncodeError::TooLong));

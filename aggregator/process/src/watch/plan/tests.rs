@@ -345,3 +345,16 @@ fn pages_follow_their_token_and_an_expired_one_starts_over() {
     assert_eq!(run.listed("12"), Page::Complete { first: true, restored: false });
     assert_eq!(run.opened().version, "12");
 }
+
+#[test]
+fn asked_to_it_lists_again_and_not_older_than_what_was_seen() {
+    let mut run = Run::watching();
+    run.plan.on_version("17".into());
+    run.plan.list_again();
+    assert_eq!(run.step(), (Duration::ZERO, not_older_than("17")));
+    run.plan.list_again();
+    assert_eq!(run.step(), (Duration::ZERO, not_older_than("17")), "one is due already");
+    let mut run = Run::new();
+    run.plan.list_again();
+    assert_eq!(run.step(), (Duration::ZERO, list(ListVersion::Any)), "the first is due already");
+}
