@@ -274,3 +274,6 @@ fn watched(observer: &Observer, config: &Config) -> Arc<[Watched]> {
     });
     watched.collect()
 }
+
+#[cfg(test)]
+mod tests;

@@ -9,9 +9,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::{
-    AgentSight, Config, Engine, Finding, FindingId, Incarnation, Kind, Node, Observer, Pod, Side, State, Time,
-};
+use crate::{AgentSight, Engine, Finding, FindingId, Incarnation, Kind, Node, Observer, Pod, Side, State, Time};
 
 /// When every story starts.
 const START: Time = Time::from_millis(1_777_600_000_000);
@@ -38,8 +36,6 @@ pub(crate) enum Step {
     NodeGone(Draft),
     /// What is known of an agent: its node, how long ago it was last heard, and what is odd about it.
     Agent(Draft, Option<i64>, fn(&mut AgentSight<'_>)),
-    /// The configuration changes.
-    Configure(fn(&mut Config)),
     /// Whoever sees an autoscaler at work lets the findings wait until then.
     Extend(i64),
 }
@@ -231,7 +227,6 @@ fn tell(kind: Kind, story: &[(i64, Step)]) -> Told {
 struct Play {
     kind: Kind,
     observer: Observer,
-    config: Arc<Config>,
     engine: Engine,
     now: Time,
     known: HashMap<FindingId, Finding>,
@@ -242,12 +237,11 @@ struct Play {
 
 impl Play {
     fn new(kind: Kind, observer: Observer) -> Self {
-        let config = Arc::new(Config::default());
-        let mut engine = Engine::new(observer.clone(), Arc::clone(&config));
+        let mut engine = Engine::new(observer.clone(), Arc::default());
         engine.on_relist(&[], time(-1));
         engine.on_node_relist(&[], time(-1));
         let (known, told) = (HashMap::new(), HashMap::new());
-        Self { kind, observer, config, engine, now: time(-1), known, told, words: String::new(), last: None }
+        Self { kind, observer, engine, now: time(-1), known, told, words: String::new(), last: None }
     }
 
     /// Lets time pass, stopping at each deadline.
@@ -285,12 +279,6 @@ impl Play {
                 oddity(&mut agent);
                 self.engine.on_agent(&agent, now);
             }
-            Step::Configure(change) => {
-                let mut config = Config::clone(&self.config);
-                change(&mut config);
-                self.config = Arc::new(config);
-                self.engine.configure(Arc::clone(&self.config), now);
-            }
             Step::Extend(until) => {
                 let open: Vec<FindingId> = self.engine.findings().map(|finding| finding.id).collect();
                 open.into_iter().for_each(|id| self.engine.extend_sustain(id, time(*until)));
@@ -300,7 +288,7 @@ impl Play {
     }
 
     fn restart(&mut self, pods: &[Draft], now: Time) {
-        self.engine = Engine::new(self.observer.clone(), Arc::clone(&self.config));
+        self.engine = Engine::new(self.observer.clone(), Arc::default());
         self.engine.adopt(self.known.values().cloned().collect(), now);
         self.engine.on_relist(&decoded(pods), now);
     }

@@ -99,6 +99,16 @@ mod tests {
             "10 active, 630 cleared",
         );
         check(
+            "goes on with its hold while other containers come and go",
+            &[
+                (10, Sees(looping(3, 9))),
+                (30, Sees(well(30))),
+                (90, Sees(well(30).condition("ContainersReady", "False", 90))),
+                (100, Sees(well(30).condition("ContainersReady", "True", 100))),
+            ],
+            "10 active, 630 cleared",
+        );
+        check(
             "does not clear while running unready",
             &[(10, Sees(looping(3, 9))), (30, Sees(starting(3, 30)))],
             "10 active",
