@@ -19,8 +19,10 @@ const LISTS: [(&str, &str); 2] = [("initContainers", "initContainerStatuses"), (
 /// The kubelet has seen the pod: addresses, start time, and a waiting status for every container.
 pub(super) fn accept(pod: &mut Value, at: Timestamp) {
     let observed = pod["metadata"]["generation"].clone();
+    let reason = if pod["spec"]["initContainers"].is_array() { "PodInitializing" } else { "ContainerCreating" };
     for (specs, statuses) in LISTS {
-        let waiting: Vec<Value> = pod["spec"][specs].as_array().into_iter().flatten().map(waiting_status).collect();
+        let specs = pod["spec"][specs].as_array().into_iter().flatten();
+        let waiting: Vec<Value> = specs.map(|spec| waiting_status(spec, reason)).collect();
         if !waiting.is_empty() {
             pod["status"][statuses] = waiting.into();
         }
@@ -99,7 +101,8 @@ pub(super) fn back_off(container: &mut Value, restarts: u64, pod: &str, ended: E
 
 /// The pod's sandbox is up, with an address, once a container got past its creation.
 fn sandbox(pod: &mut Value, at: Timestamp) {
-    let created = |container: &Value| container["state"]["waiting"]["reason"] != "ContainerCreating";
+    let creating = |reason: &Value| reason == "ContainerCreating" || reason == "PodInitializing";
+    let created = |container: &Value| !creating(&container["state"]["waiting"]["reason"]);
     let mut containers = LISTS.iter().filter_map(|(_, field)| pod["status"][*field].as_array()).flatten();
     if pod["status"]["podIP"].is_string() || !containers.any(created) {
         return;
@@ -114,7 +117,6 @@ fn sandbox(pod: &mut Value, at: Timestamp) {
 /// Sets phase, Initialized, Ready and ContainersReady by what the containers do.
 pub(super) fn judge_readiness(pod: &mut Value, at: Timestamp) {
     sandbox(pod, at);
-    let statuses = || LISTS.iter().filter_map(|(_, field)| pod["status"][*field].as_array()).flatten();
     let sidecars: Vec<&str> = pod["spec"]["initContainers"]
         .as_array()
         .into_iter()
@@ -123,22 +125,27 @@ pub(super) fn judge_readiness(pod: &mut Value, at: Timestamp) {
         .filter_map(|container| container["name"].as_str())
         .collect();
     let initial = pod["status"]["initContainerStatuses"].as_array().into_iter().flatten();
-    let initialized = initial.into_iter().all(|container| {
-        container["state"]["terminated"]["exitCode"] == 0
-            || container["started"] == true && container["name"].as_str().is_some_and(|name| sidecars.contains(&name))
-    });
+    let uninitialized: Vec<&str> = initial
+        .filter(|container| container["state"]["terminated"]["exitCode"] != 0)
+        .filter_map(|container| {
+            container["name"].as_str().filter(|name| container["started"] != true || !sidecars.contains(name))
+        })
+        .collect();
+    let incomplete = format!("containers with incomplete status: [{}]", uninitialized.join(" "));
+    let initialized = uninitialized.is_empty();
     let main = || pod["status"]["containerStatuses"].as_array().into_iter().flatten();
     let unready: Vec<&str> = main()
         .filter(|container| container["ready"] != true)
         .filter_map(|container| container["name"].as_str())
         .collect();
-    let has_run = statuses().any(|container| container["containerID"].is_string());
+    let has_run = main().any(|container| container["containerID"].is_string());
     let message = format!("containers with unready status: [{}]", unready.join(" "));
     let ready = unready.is_empty();
     if !matches!(pod["status"]["phase"].as_str(), Some("Failed" | "Succeeded")) {
-        pod["status"]["phase"] = json!(if has_run && initialized { "Running" } else { "Pending" });
+        pod["status"]["phase"] = json!(if has_run { "Running" } else { "Pending" });
     }
-    set_condition(pod, "Initialized", if initialized { "True" } else { "False" }, None, at);
+    let why = (!initialized).then_some(("ContainersNotInitialized", incomplete.as_str()));
+    set_condition(pod, "Initialized", if initialized { "True" } else { "False" }, why, at);
     for kind in ["Ready", "ContainersReady"] {
         let why = (!ready).then_some(("ContainersNotReady", message.as_str()));
         set_condition(pod, kind, if ready { "True" } else { "False" }, why, at);
@@ -156,6 +163,9 @@ pub(super) fn finish(pod: &mut Value, phase: &str, why: Option<(&str, &str)>, at
     set_condition(pod, "PodReadyToStartContainers", "False", None, at);
     for kind in ["Ready", "ContainersReady"] {
         set_condition(pod, kind, "False", Some((reason, "")), at);
+    }
+    if phase == "Succeeded" {
+        set_condition(pod, "Initialized", "True", Some((reason, "")), at);
     }
 }
 
@@ -201,7 +211,7 @@ pub(super) fn container<'a>(pod: &'a mut Value, name: Option<&str>) -> Option<&'
     containers.find(|container| name.is_none_or(|name| container["name"] == name))
 }
 
-fn waiting_status(spec: &Value) -> Value {
+fn waiting_status(spec: &Value, reason: &str) -> Value {
     let mounts: Vec<Value> = spec["volumeMounts"]
         .as_array()
         .into_iter()
@@ -215,7 +225,7 @@ fn waiting_status(spec: &Value) -> Value {
     json!({
         "image": spec["image"], "imageID": "", "lastState": {}, "name": spec["name"], "ready": false,
         "resources": spec["resources"], "restartCount": 0, "started": false,
-        "state": {"waiting": {"reason": "ContainerCreating"}},
+        "state": {"waiting": {"reason": reason}},
         "user": {"linux": {"gid": 0, "supplementalGroups": [0], "uid": 0}}, "volumeMounts": mounts,
     })
 }

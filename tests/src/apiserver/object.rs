@@ -56,15 +56,8 @@ pub(super) enum Event {
 impl Kind {
     /// The table of kinds that tests use, else a guess from the plural.
     pub(super) fn of(plural: &str, api_version: &str) -> Self {
-        let kind = match plural {
-            "endpoints" => "Endpoints".to_string(),
-            "horizontalpodautoscalers" => "HorizontalPodAutoscaler".to_string(),
-            "networkpolicies" => "NetworkPolicy".to_string(),
-            _ => KINDS
-                .iter()
-                .find(|kind| plural.strip_suffix('s').is_some_and(|singular| kind.to_lowercase() == singular))
-                .map_or_else(|| guess(plural), ToString::to_string),
-        };
+        let known = KINDS.iter().find(|kind| plural_of(kind) == plural);
+        let kind = known.map_or_else(|| guess(plural), ToString::to_string);
         Self { kind, api_version: api_version.to_string() }
     }
 
@@ -83,13 +76,18 @@ impl Kind {
     }
 }
 
-/// Kinds whose plural is their lower-case name and an s, but whose case cannot be guessed.
-const KINDS: [&str; 16] = [
+/// Kinds whose case, or number, cannot be guessed.
+const KINDS: [&str; 21] = [
+    "APIService",
+    "ClusterRole",
     "ConfigMap",
     "ControllerRevision",
     "CronJob",
     "DaemonSet",
+    "Endpoints",
+    "HorizontalPodAutoscaler",
     "LimitRange",
+    "NetworkPolicy",
     "PersistentVolume",
     "PersistentVolumeClaim",
     "PodDisruptionBudget",
@@ -97,11 +95,22 @@ const KINDS: [&str; 16] = [
     "ReplicaSet",
     "ReplicationController",
     "ResourceQuota",
+    "RoleBinding",
     "ServiceAccount",
     "StatefulSet",
-    "ClusterRole",
-    "RoleBinding",
+    "StorageClass",
 ];
+
+/// The plural by which a kind is addressed.
+pub(super) fn plural_of(kind: &str) -> String {
+    let kind = kind.to_lowercase();
+    match kind.strip_suffix('y') {
+        _ if kind == "endpoints" => kind,
+        Some(stem) => format!("{stem}ies"),
+        None if kind.ends_with('s') => format!("{kind}es"),
+        None => format!("{kind}s"),
+    }
+}
 
 fn guess(plural: &str) -> String {
     let singular = plural

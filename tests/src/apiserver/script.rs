@@ -12,6 +12,7 @@ use super::ApiServer;
 use super::asked::Asked;
 use super::clock::seconds;
 use super::faults::{Cut, Fault, FaultId, On};
+use super::object::plural_of;
 use super::target::Target;
 use super::tokens::Identity;
 
@@ -308,13 +309,7 @@ fn path_of(object: &Value) -> String {
     };
     let api_version = text(&object["apiVersion"], "apiVersion");
     let root = if api_version.contains('/') { format!("/apis/{api_version}") } else { format!("/api/{api_version}") };
-    let kind = text(&object["kind"], "kind").to_lowercase();
-    let plural = match kind.as_str() {
-        "endpoints" => kind,
-        _ if kind.ends_with('y') => format!("{}ies", kind.trim_end_matches('y')),
-        _ if kind.ends_with('s') => format!("{kind}es"),
-        _ => format!("{kind}s"),
-    };
+    let plural = plural_of(&text(&object["kind"], "kind"));
     let name = text(&object["metadata"]["name"], "metadata.name");
     match object["metadata"]["namespace"].as_str() {
         Some(namespace) if !namespace.is_empty() => format!("{root}/namespaces/{namespace}/{plural}/{name}"),

@@ -68,9 +68,10 @@ impl ApiServer {
             }
         }
         let (name, generate_name) = if kind == "StatefulSet" {
-            let taken =
-                |number: &usize| self.object(&PodRef::new(&namespace, &format!("{owner_name}-{number}")).path());
-            let number = (0..).find(|number| taken(number).is_none()).unwrap_or_default();
+            let mut number = 0;
+            while self.object(&PodRef::new(&namespace, &format!("{owner_name}-{number}")).path()).is_some() {
+                number += 1;
+            }
             (format!("{owner_name}-{number}"), None)
         } else {
             (format!("{owner_name}-{}", super::suffix()), Some(format!("{owner_name}-")))
