@@ -119,7 +119,8 @@ impl Draft {
 
     /// Sets how a container is.
     pub(crate) fn container(mut self, list: &str, name: &str, state: Value, restarts: u32) -> Self {
-        let entry = json!({"name": name, "ready": false, "restartCount": restarts, "state": state, "lastState": {}});
+        let mut entry = json!({"name": name, "ready": false, "restartCount": restarts, "lastState": {}});
+        entry["state"] = state;
         put(&mut self.0["status"][list], "name", name, entry);
         self
     }
@@ -281,7 +282,9 @@ impl Play {
             }
             Step::Extend(until) => {
                 let open: Vec<FindingId> = self.engine.findings().map(|finding| finding.id).collect();
-                open.into_iter().for_each(|id| self.engine.extend_sustain(id, time(*until)));
+                for id in open {
+                    self.engine.extend_sustain(id, time(*until));
+                }
             }
         }
         self.drain();

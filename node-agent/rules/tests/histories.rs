@@ -336,7 +336,7 @@ fn play(history: &[Event]) -> Pair {
 fn settle(mut history: Vec<Event>) -> Vec<Event> {
     for pod in 0..PODS {
         let crash = Act::Crash { for_want_of_memory: false };
-        let acts = if history.len() % 2 == 0 { [Act::Run, Act::BecomeReady] } else { [Act::Run, crash] };
+        let acts = if history.len().is_multiple_of(2) { [Act::Run, Act::BecomeReady] } else { [Act::Run, crash] };
         history.extend(acts.map(|act| Event { after: 5, pod, act, interruption: Interruption::None }));
     }
     history
