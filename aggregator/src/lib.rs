@@ -5,5 +5,8 @@ pub mod dedupe;
 pub mod forward;
 pub mod ingest;
 pub mod limit;
+pub mod observe;
 pub mod pipeline;
 pub mod settings;
+pub mod sinks;
+pub mod verify;

@@ -1,0 +1,343 @@
+//! Sinks against a small receiver on loopback.
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderMap, Method, Request, Response, Uri};
+use http_body_util::{BodyExt as _, Full};
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use process::tls::ServerTls;
+use rcgen::{CertificateParams, KeyPair};
+use rules::{Kind, Owner, Severity};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite};
+use tokio::net::TcpListener;
+use tokio::task::JoinSet;
+use tokio_rustls::TlsAcceptor;
+
+use super::*;
+use crate::config::HttpTarget;
+use crate::dedupe::IssueKey;
+use crate::forward::outbox::{Intent, Next, Outbox, Status};
+use crate::settings::SinkSettings;
+
+const NOW: Time = Time::from_millis(1_000_000_000);
+
+/// Records what it hears, and answers as it is told to.
+struct Receiver {
+    addr: SocketAddr,
+    heard: Arc<Mutex<Vec<Heard>>>,
+    _connections: JoinSet<()>,
+}
+
+struct Heard {
+    method: Method,
+    uri: Uri,
+    headers: HeaderMap,
+    body: String,
+}
+
+type Script = Arc<dyn Fn(&Heard) -> Response<Full<Bytes>> + Send + Sync>;
+
+impl Receiver {
+    async fn start(tls: Option<TlsAcceptor>, script: Script) -> Self {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a free port");
+        let addr = listener.local_addr().expect("it is bound");
+        let heard = Arc::<Mutex<Vec<Heard>>>::default();
+        let mut connections = JoinSet::new();
+        connections.spawn(accept(listener, tls, script, Arc::clone(&heard)));
+        Self { addr, heard, _connections: connections }
+    }
+
+    /// One that answers everything with `status` and a body of so many bytes.
+    async fn answering(status: u16, bytes: usize) -> Self {
+        Self::start(None, Arc::new(move |_| response(status, bytes))).await
+    }
+
+    fn target(&self) -> HttpTarget {
+        HttpTarget {
+            url: format!("http://{}/in?key=hunter2", self.addr).parse().expect("a URL"),
+            token_file: None,
+            ca_file: None,
+            timeout: Duration::from_secs(5),
+        }
+    }
+
+    fn header(&self, name: &str) -> Vec<String> {
+        let heard = self.heard.lock().expect("unpoisoned");
+        let value =
+            |heard: &Heard| heard.headers.get(name).map_or("-", |value| value.to_str().expect("text")).to_owned();
+        heard.iter().map(value).collect()
+    }
+
+    fn bodies(&self) -> Vec<String> {
+        self.heard.lock().expect("unpoisoned").iter().map(|heard| heard.body.clone()).collect()
+    }
+}
+
+async fn accept(listener: TcpListener, tls: Option<TlsAcceptor>, script: Script, heard: Arc<Mutex<Vec<Heard>>>) {
+    let mut connections = JoinSet::new();
+    while let Ok((stream, _)) = listener.accept().await {
+        let (tls, script, heard) = (tls.clone(), Arc::clone(&script), Arc::clone(&heard));
+        connections.spawn(async move {
+            match tls {
+                None => serve(stream, script, heard).await,
+                Some(tls) => {
+                    if let Ok(stream) = tls.accept(stream).await {
+                        serve(stream, script, heard).await;
+                    }
+                }
+            }
+        });
+    }
+}
+
+async fn serve(stream: impl AsyncRead + AsyncWrite + Unpin, script: Script, heard: Arc<Mutex<Vec<Heard>>>) {
+    let service = service_fn(|request: Request<Incoming>| {
+        let (script, heard) = (Arc::clone(&script), Arc::clone(&heard));
+        async move {
+            let (parts, body) = request.into_parts();
+            let body = body.collect().await.map(http_body_util::Collected::to_bytes).unwrap_or_default();
+            let body = String::from_utf8(body.to_vec()).expect("JSON");
+            let request = Heard { method: parts.method, uri: parts.uri, headers: parts.headers, body };
+            let response = script(&request);
+            heard.lock().expect("unpoisoned").push(request);
+            Ok::<_, Infallible>(response)
+        }
+    });
+    // An error is a client that left.
+    let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
+}
+
+fn response(status: u16, bytes: usize) -> Response<Full<Bytes>> {
+    let body = Full::new(Bytes::from("x".repeat(bytes)));
+    Response::builder().status(status).body(body).expect("a response")
+}
+
+/// Records with these keys and bodies, in the order of their keys or, for `reversed`, against it.
+fn records(keys: &[&str], reversed: bool) -> Vec<Record> {
+    let settings = SinkSettings { batch_max: 100, ..SinkSettings::default() };
+    let mut outbox = Outbox::new(settings, 7, NOW);
+    for key in keys {
+        let owner = Owner { kind: "Deployment".into(), name: Arc::from(*key) };
+        let kind = Kind::named("CrashLoopBackOff").expect("a kind of the catalogue");
+        let issue = IssueKey { namespace: "shop".into(), owner, container: "".into(), kind };
+        let intent = Intent { revision: 1, status: Status::Firing, severity: Severity::Critical };
+        outbox.enqueue(&Arc::new(issue), intent, NOW);
+    }
+    let body = |key: &str| Arc::from(format!(r#"{{"key":"{key}"}}"#));
+    let next = outbox.next(NOW, |issue, _| Some((Arc::clone(&issue.owner.name), body(&issue.owner.name))));
+    let Next::Send(mut records) = next else { panic!("there is something to send: {next:?}") };
+    records.sort_by(|one, other| one.key.cmp(&other.key));
+    if reversed {
+        records.reverse();
+    }
+    records
+}
+
+fn ingest(target: HttpTarget) -> Sink {
+    Sink::new(&SinkTarget::Ingest(target))
+}
+
+#[tokio::test]
+async fn a_batch_is_one_request_with_each_body_to_the_letter() {
+    let receiver = Receiver::answering(202, 0).await;
+    let sent = ingest(receiver.target()).send(&records(&["a", "b"], false), NOW).await;
+    assert_eq!(sent, Sent::DELIVERED);
+    assert_eq!(receiver.bodies(), [r#"{"records":[{"key":"a"},{"key":"b"}]}"#]);
+    assert_eq!(receiver.header("content-type"), ["application/json"]);
+    assert_eq!(receiver.header("authorization"), ["-"]);
+    assert_eq!(receiver.header("user-agent"), [concat!("tocsin-aggregator/", env!("CARGO_PKG_VERSION"))]);
+    let heard = receiver.heard.lock().expect("unpoisoned");
+    assert_eq!((&heard[0].method, heard[0].uri.to_string()), (&Method::POST, "/in?key=hunter2".to_owned()));
+}
+
+#[tokio::test]
+async fn the_same_batch_is_the_same_key_and_the_same_bytes_in_whatever_order_it_comes() {
+    let receiver = Receiver::answering(200, 0).await;
+    let sink = ingest(receiver.target());
+    for reversed in [false, true] {
+        sink.send(&records(&["a", "b", "c"], reversed), NOW).await;
+    }
+    sink.send(&records(&["a", "b"], false), NOW).await;
+    sink.send(&records(&["ab"], false), NOW).await;
+    let keys = receiver.header("idempotency-key");
+    assert_eq!(keys[0], keys[1]);
+    assert_eq!(receiver.bodies()[0], receiver.bodies()[1]);
+    assert_ne!(keys[0], keys[2], "another batch has another key");
+    assert_ne!(keys[2], keys[3], "keys do not run into each other");
+}
+
+#[tokio::test]
+async fn a_webhook_gets_each_record_with_its_own_key_up_to_the_first_failure() {
+    let script = |heard: &Heard| response(if heard.body.contains(r#""b""#) { 500 } else { 200 }, 0);
+    let receiver = Receiver::start(None, Arc::new(script)).await;
+    let sink = Sink::new(&SinkTarget::Webhook(receiver.target()));
+    let sent = sink.send(&records(&["a", "b", "c"], false), NOW).await;
+    assert_eq!(sent.outcome, Outcome::Failed);
+    assert_eq!(receiver.header("idempotency-key"), ["a", "b"]);
+    assert_eq!(receiver.bodies(), [r#"{"key":"a"}"#, r#"{"key":"b"}"#]);
+}
+
+#[tokio::test]
+async fn what_the_receiver_answers_is_what_the_outbox_hears() {
+    for (status, outcome) in [
+        (200, Outcome::Delivered),
+        (401, Outcome::Unauthorized),
+        (422, Outcome::Refused),
+        (429, Outcome::Throttled(None)),
+        (500, Outcome::Failed),
+    ] {
+        let receiver = Receiver::answering(status, 10).await;
+        let sent = ingest(receiver.target()).send(&records(&["a"], false), NOW).await;
+        assert_eq!(sent.outcome, outcome, "{status}");
+        assert_eq!(sent.why.is_empty(), status == 200, "{}", sent.why);
+        assert!(!sent.why.contains("hunter2"));
+    }
+}
+
+#[tokio::test]
+async fn a_redirect_is_not_followed() {
+    let other = Receiver::answering(200, 0).await;
+    let location = format!("http://{}/stolen", other.addr);
+    let script = move |_: &Heard| {
+        let mut response = response(307, 0);
+        response.headers_mut().insert("location", location.parse().expect("a header value"));
+        response
+    };
+    let receiver = Receiver::start(None, Arc::new(script)).await;
+    let sent = ingest(receiver.target()).send(&records(&["a"], false), NOW).await;
+    assert_eq!(sent.outcome, Outcome::Failed);
+    assert!(sent.why.contains("redirects are not followed"), "{}", sent.why);
+    assert!(other.bodies().is_empty());
+}
+
+#[tokio::test]
+async fn an_endless_answer_is_not_read_to_its_end() {
+    let receiver = Receiver::answering(500, 64 * 1024 * 1024).await;
+    let sent = ingest(receiver.target()).send(&records(&["a"], false), NOW).await;
+    assert_eq!(sent.outcome, Outcome::Failed);
+    assert!(sent.why.len() < 300, "{} characters", sent.why.len());
+}
+
+#[tokio::test]
+async fn a_receiver_that_is_not_there_fails_without_showing_the_url() {
+    let free = TcpListener::bind(("127.0.0.1", 0)).await.expect("a free port").local_addr().expect("it is bound");
+    let receiver = Receiver::answering(200, 0).await;
+    let target = HttpTarget { url: format!("http://{free}/?key=hunter2").parse().expect("a URL"), ..receiver.target() };
+    let sent = ingest(target).send(&records(&["a"], false), NOW).await;
+    assert_eq!(sent.outcome, Outcome::Failed);
+    assert!(sent.why.starts_with("it cannot be reached: ") && !sent.why.contains("hunter2"), "{}", sent.why);
+}
+
+#[tokio::test]
+async fn a_receiver_that_does_not_answer_fails_in_time() {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a free port");
+    let url = format!("http://{}", listener.local_addr().expect("it is bound")).parse().expect("a URL");
+    let target = HttpTarget { url, token_file: None, ca_file: None, timeout: Duration::from_millis(200) };
+    let sent = ingest(target).send(&records(&["a"], false), NOW).await;
+    assert_eq!(sent.outcome, Outcome::Failed);
+    assert!(sent.why.starts_with("it did not answer in time: "), "{}", sent.why);
+}
+
+#[tokio::test]
+async fn the_token_is_read_anew_for_every_request() {
+    let receiver = Receiver::answering(200, 0).await;
+    let dir = tempfile::tempdir().expect("a folder");
+    let path = dir.path().join("token");
+    let sink = ingest(HttpTarget { token_file: Some(path.clone()), ..receiver.target() });
+    let batch = records(&["a"], false);
+
+    let sent = sink.send(&batch, NOW).await;
+    assert_eq!(sent.outcome, Outcome::Unauthorized, "without a token nobody is asked");
+    assert!(sent.why.contains("cannot be read") && sent.why.contains("token"), "{}", sent.why);
+    assert!(!sink.has_new_credentials().await);
+
+    write(&path, "  first\n");
+    assert!(sink.has_new_credentials().await);
+    assert_eq!(sink.send(&batch, NOW).await, Sent::DELIVERED);
+    assert!(!sink.has_new_credentials().await);
+
+    write(&path, "second");
+    assert!(sink.has_new_credentials().await);
+    sink.send(&batch, NOW).await;
+    assert_eq!(receiver.header("authorization"), ["Bearer first", "Bearer second"]);
+
+    for (text, fault) in
+        [("", "is empty"), (" \n", "is empty"), ("two\nlines", "holds characters"), ("é\u{7f}", "holds")]
+    {
+        write(&path, text);
+        let sent = sink.send(&batch, NOW).await;
+        assert_eq!(sent.outcome, Outcome::Unauthorized);
+        assert!(sent.why.contains(fault) && !sent.why.contains("lines"), "{}", sent.why);
+    }
+    write(&path, &"x".repeat(100_000));
+    assert!(sink.send(&batch, NOW).await.why.contains("too long"));
+    assert_eq!(receiver.bodies().len(), 2);
+}
+
+#[tokio::test]
+async fn a_private_authority_is_trusted_from_its_file_and_followed_when_it_changes() {
+    let key = KeyPair::generate().expect("a key");
+    let params = CertificateParams::new(vec!["127.0.0.1".to_owned()]).expect("a name");
+    let pem = params.self_signed(&key).expect("a certificate").pem();
+    let other = params.self_signed(&KeyPair::generate().expect("a key")).expect("a certificate").pem();
+    let tls = ServerTls::from_pem(pem.as_bytes(), key.serialize_pem().as_bytes()).expect("a server");
+    let receiver = Receiver::start(Some(tls_1(&tls)), Arc::new(|_| response(200, 0))).await;
+    let dir = tempfile::tempdir().expect("a folder");
+    let path = dir.path().join("ca.crt");
+    let url = format!("https://{}", receiver.addr).parse().expect("a URL");
+    let target = HttpTarget { url, ..receiver.target() };
+    let batch = records(&["a"], false);
+
+    let sent = ingest(target.clone()).send(&batch, NOW).await;
+    assert!(sent.why.contains("invalid peer certificate"), "{}", sent.why);
+
+    let sink = ingest(HttpTarget { ca_file: Some(path.clone()), ..target });
+    for (text, why) in [("", "holds no certificate"), ("nonsense", "holds no certificate"), (&other, "invalid peer")] {
+        write(&path, text);
+        let sent = sink.send(&batch, NOW).await;
+        assert_eq!(sent.outcome, Outcome::Failed);
+        assert!(sent.why.contains(why), "{}", sent.why);
+    }
+    write(&path, &pem);
+    assert_eq!(sink.send(&batch, NOW).await, Sent::DELIVERED);
+}
+
+#[tokio::test]
+async fn standard_output_has_one_record_a_line() {
+    let (ours, mut theirs) = tokio::io::duplex(1024);
+    let sink = Sink::Stdout(Stdout::new(ours));
+    assert_eq!(sink.send(&records(&["a", "b"], false), NOW).await, Sent::DELIVERED);
+    assert_eq!(sink.send(&records(&["c"], false), NOW).await, Sent::DELIVERED);
+    drop(sink);
+    let mut lines = String::new();
+    theirs.read_to_string(&mut lines).await.expect("text");
+    assert_eq!(lines, "{\"key\":\"a\"}\n{\"key\":\"b\"}\n{\"key\":\"c\"}\n");
+}
+
+#[tokio::test]
+async fn standard_output_that_nobody_reads_any_more_fails() {
+    let (ours, theirs) = tokio::io::duplex(8);
+    drop(theirs);
+    let sent = Sink::Stdout(Stdout::new(ours)).send(&records(&["a"], false), NOW).await;
+    assert_eq!(sent.outcome, Outcome::Failed);
+    assert!(sent.why.contains("standard output cannot be written"), "{}", sent.why);
+}
+
+/// The receiver speaks HTTP/1.1 alone.
+fn tls_1(tls: &ServerTls) -> TlsAcceptor {
+    let mut config = rustls::ServerConfig::clone(tls.acceptor().config());
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    TlsAcceptor::from(Arc::new(config))
+}
+
+fn write(path: &Path, text: &str) {
+    std::fs::write(path, text).expect("a file");
+}
