@@ -2,4 +2,5 @@
 
 pub mod notification;
 pub mod outbox;
+pub mod sender;
 pub mod text;

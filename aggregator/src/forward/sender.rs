@@ -1,0 +1,213 @@
+//! Senders: one for each sink. Each asks its outbox what to do, does it, and says how it went.
+//!
+//! A sender never stops between sending and saying how it went, so an outbox never waits for an answer that nobody
+//! brings.
+
+mod standing;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::StreamExt as _;
+use futures::stream::FuturesUnordered;
+use process::{Phase, Phases};
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use rules::Time;
+use tokio::sync::watch;
+
+use self::standing::Standing;
+use super::outbox::{Health, Next, Outbox, Outcome};
+use crate::config::{Config, SinkTarget};
+use crate::core::{Bell, Core};
+use crate::sinks::Sink;
+
+/// Attempts to send a batch, counted by sink and outcome; clones share the counts.
+#[derive(Clone, Debug, Default)]
+pub struct Attempts(Family<AttemptLabels, Counter>);
+
+/// What attempts are counted by.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct AttemptLabels {
+    /// The sink's name, from the configuration.
+    sink: String,
+    /// `delivered`, `unauthorized`, `throttled`, `refused` or `failed`.
+    outcome: &'static str,
+}
+
+/// What every sender needs.
+#[derive(Debug)]
+struct Senders {
+    core: Arc<Core>,
+    phases: Phases,
+    attempts: Attempts,
+}
+
+/// A sender's sink as the configuration has it; closed once the configuration has none of that name.
+type Current = watch::Receiver<Arc<Sink>>;
+
+/// After the bell: what happens together goes out together.
+const GATHER: Duration = Duration::from_millis(20);
+/// How often the token file is looked at while the sink does not know us.
+const TOKEN_POLL: Duration = Duration::from_secs(2);
+/// At a shutdown, a sink that wants to be left alone for longer is left alone: the agents keep what is not settled, so
+/// nothing is lost with this process.
+const FLUSH_PAUSE_MAX: Duration = Duration::from_secs(5);
+
+/// Runs a sender for each of `config`'s targets, whatever they are at the time; returns when all is sent after a
+/// shutdown has begun to flush. To be spawned in [`process::Stage::Flush`].
+pub async fn run(core: Arc<Core>, mut config: watch::Receiver<Arc<Config>>, phases: Phases, attempts: Attempts) {
+    let senders = Senders { core, phases, attempts };
+    let mut targets: BTreeMap<Arc<str>, (SinkTarget, watch::Sender<Arc<Sink>>)> = BTreeMap::new();
+    let mut running = FuturesUnordered::new();
+    loop {
+        let wanted = config.borrow_and_update().targets.clone();
+        targets.retain(|name, _| wanted.contains_key(name));
+        for (name, target) in wanted {
+            match targets.get_mut(&name) {
+                Some((known, _)) if *known == target => {}
+                Some((known, sink)) => {
+                    sink.send_replace(Arc::new(Sink::new(&target)));
+                    *known = target;
+                }
+                None => {
+                    let (sender, sink) = watch::channel(Arc::new(Sink::new(&target)));
+                    targets.insert(Arc::clone(&name), (target, sender));
+                    running.push(senders.run(name, sink));
+                }
+            }
+        }
+        tokio::select! {
+            () = changed(&mut config) => {}
+            () = all_done(&mut running, &senders.phases) => return,
+        }
+    }
+}
+
+impl Attempts {
+    /// The counts, to be registered for `/metrics`.
+    pub fn family(&self) -> Family<AttemptLabels, Counter> {
+        self.0.clone()
+    }
+
+    /// How many attempts at `sink` had `outcome` (whatever a throttling sink asked for).
+    pub fn count(&self, sink: &str, outcome: Outcome) -> u64 {
+        self.0.get_or_create(&labels(sink, outcome)).get()
+    }
+
+    fn add(&self, sink: &str, outcome: Outcome) {
+        self.0.get_or_create(&labels(sink, outcome)).inc();
+    }
+}
+
+impl Senders {
+    /// Sends to the sink of that name until it is gone from the configuration, or all is sent at a shutdown.
+    async fn run(&self, name: Arc<str>, mut sink: Current) {
+        let mut standing = Standing::default();
+        let mut bell = self.core.bell();
+        loop {
+            bell.listen();
+            let now_flushing = self.phases.now() >= Phase::Flushing;
+            let current = Arc::clone(&sink.borrow_and_update());
+            if sink.has_changed().is_err() {
+                return;
+            }
+            let until = match self.core.quietly(|pipeline, now| pipeline.next(&name, now)) {
+                Next::Send(records) => {
+                    let sent = current.send(&records, self.core.clock().now()).await;
+                    self.attempts.add(&name, sent.outcome);
+                    let now = self.core.with(|pipeline, now| {
+                        pipeline.on_outcome(&name, sent.outcome, now);
+                        now
+                    });
+                    if let Some(notice) = standing.on_sent(&sent, records.len(), now) {
+                        notice.log(&name);
+                    }
+                    continue;
+                }
+                Next::WaitUntil(time) => Some(time),
+                Next::Idle => None,
+            };
+            if now_flushing && self.leaves(&name, until) {
+                return;
+            }
+            self.wait(&name, until, &mut bell, &mut sink).await;
+        }
+    }
+
+    /// Returns when it is worth asking the outbox again: at `until`, or when something has happened.
+    async fn wait(&self, name: &Arc<str>, until: Option<Time>, bell: &mut Bell, sink: &mut Current) {
+        let current = Arc::clone(&sink.borrow());
+        tokio::select! {
+            () = bell.rung() => self.core.clock().sleep(GATHER).await,
+            () = self.until(until) => {}
+            () = self.begins_to_flush() => {}
+            // An error means that it is gone, which is looked at before anything is sent.
+            _ = sink.changed() => {}
+            () = self.new_credentials(name, &current) => {
+                self.core.with(|pipeline, now| pipeline.on_credentials_changed(name, now));
+            }
+        }
+    }
+
+    async fn until(&self, time: Option<Time>) {
+        match time {
+            Some(time) => self.core.clock().sleep_until(time).await,
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Returns when the process goes over to flushing; never, when it does so already.
+    async fn begins_to_flush(&self) {
+        if self.phases.now() >= Phase::Flushing {
+            std::future::pending::<()>().await;
+        }
+        self.phases.flushing().await;
+    }
+
+    /// Returns when a sink that does not know us may know us now; never for one that does.
+    async fn new_credentials(&self, name: &str, sink: &Sink) {
+        let health = self.core.quietly(|pipeline, _| pipeline.outboxes().get(name).map(Outbox::health));
+        if health != Some(Health::Unauthorized) {
+            std::future::pending::<()>().await;
+        }
+        while !sink.has_new_credentials().await {
+            self.core.clock().sleep(TOKEN_POLL).await;
+        }
+    }
+
+    /// Whether nothing more can be sent in the time that a shutdown has.
+    fn leaves(&self, name: &str, until: Option<Time>) -> bool {
+        let now = self.core.clock().now();
+        if until.is_some_and(|until| until.since(now) <= FLUSH_PAUSE_MAX) {
+            return false;
+        }
+        let unsent = self.core.quietly(|pipeline, _| pipeline.outboxes().get(name).map_or(0, Outbox::len));
+        if unsent > 0 {
+            tracing::info!(target: "forward", sink = name, unsent, "left_unsent");
+        }
+        true
+    }
+}
+
+fn labels(sink: &str, outcome: Outcome) -> AttemptLabels {
+    AttemptLabels { sink: sink.to_owned(), outcome: standing::label(outcome) }
+}
+
+/// Returns when the configuration has changed; never, once nobody is left to change it.
+async fn changed(config: &mut watch::Receiver<Arc<Config>>) {
+    if config.changed().await.is_err() {
+        std::future::pending::<()>().await;
+    }
+}
+
+/// Returns when the process flushes and every sender has ended.
+async fn all_done(running: &mut FuturesUnordered<impl Future<Output = ()>>, phases: &Phases) {
+    while running.next().await.is_some() {}
+    phases.flushing().await;
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,318 @@
+//! Senders in virtual time, with a stream in the place of standard output, and with files.
+
+use std::pin::Pin;
+use std::sync::Mutex;
+use std::task::{Context, Poll};
+
+use process::shutdown::Script;
+use process::{Clock, Stage, Tasks};
+use rules::{Evidence, Finding, FindingId, Incarnation, Kind, Owner, Seen, State, Subject};
+use tokio::io::AsyncWrite;
+use tokio::sync::Notify;
+use wire::Epoch;
+
+use super::*;
+use crate::config::HttpTarget;
+use crate::pipeline::Pipeline;
+use crate::settings::{Settings, SinkSettings};
+use crate::sinks::Stdout;
+
+const START: Time = Time::from_millis(1_000_000_000);
+const SECOND: Duration = Duration::from_secs(1);
+
+/// What a stream has taken, and whether it takes anything.
+#[derive(Clone, Debug, Default)]
+struct Stream(Arc<(Mutex<Taken>, Notify)>);
+
+#[derive(Debug, Default)]
+struct Taken {
+    text: String,
+    broken: bool,
+    attempts: usize,
+}
+
+impl Stream {
+    fn set_broken(&self, broken: bool) {
+        self.0.0.lock().expect("unpoisoned").broken = broken;
+    }
+
+    fn attempts(&self) -> usize {
+        self.0.0.lock().expect("unpoisoned").attempts
+    }
+
+    /// Returns the names of the nodes that were told of, when there are `count`.
+    async fn told(&self, count: usize) -> Vec<String> {
+        loop {
+            let told = self.0.1.notified();
+            let names: Vec<_> = {
+                let taken = self.0.0.lock().expect("unpoisoned");
+                let name = |line: &str| {
+                    let record: serde_json::Value = serde_json::from_str(line).expect("JSON");
+                    record["owner"]["name"].as_str().expect("a name").to_owned()
+                };
+                taken.text.lines().map(name).collect()
+            };
+            if names.len() >= count {
+                return names;
+            }
+            told.await;
+        }
+    }
+}
+
+impl AsyncWrite for Stream {
+    fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, bytes: &[u8]) -> Poll<std::io::Result<usize>> {
+        let mut taken = self.0.0.lock().expect("unpoisoned");
+        taken.attempts += 1;
+        if taken.broken {
+            return Poll::Ready(Err(std::io::ErrorKind::BrokenPipe.into()));
+        }
+        taken.text += std::str::from_utf8(bytes).expect("text");
+        self.0.1.notify_one();
+        Poll::Ready(Ok(bytes.len()))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}
+
+/// A process with one sink, `sink`.
+struct Process {
+    core: Arc<Core>,
+    script: Script,
+    tasks: Tasks,
+    attempts: Attempts,
+    /// What the configuration has; `None` once it was taken out.
+    sink: Option<watch::Sender<Arc<Sink>>>,
+}
+
+impl Process {
+    fn begin(sink: Sink, rate_per_minute: Option<u32>) -> Self {
+        let core = core(&["sink"], rate_per_minute);
+        let script = Script::new();
+        let (tasks, _) = Tasks::new(script.phases());
+        let attempts = Attempts::default();
+        let senders = Senders { core: Arc::clone(&core), phases: script.phases(), attempts: attempts.clone() };
+        let (sender, current) = watch::channel(Arc::new(sink));
+        tasks.spawn_short("forward", Stage::Flush, async move { senders.run("sink".into(), current).await });
+        Self { core, script, tasks, attempts, sink: Some(sender) }
+    }
+
+    fn count(&self, outcome: Outcome) -> u64 {
+        self.attempts.count("sink", outcome)
+    }
+
+    fn elapsed(&self) -> Duration {
+        self.core.clock().now().since(START)
+    }
+
+    fn health(&self) -> Option<Health> {
+        self.core.quietly(|pipeline, _| pipeline.outboxes().get("sink").map(Outbox::health))
+    }
+
+    /// Waits for the bell until `is_so`.
+    async fn until(&self, is_so: impl Fn(&Self) -> bool) {
+        let mut bell = self.core.bell();
+        loop {
+            bell.listen();
+            if is_so(self) {
+                return;
+            }
+            bell.rung().await;
+        }
+    }
+}
+
+fn core(sinks: &[&str], rate_per_minute: Option<u32>) -> Arc<Core> {
+    let clock = Clock::starting_at(START);
+    let sink = SinkSettings { rate_per_minute, ..SinkSettings::default() };
+    let sinks = sinks.iter().map(|name| (Arc::from(*name), sink.clone())).collect();
+    let settings = Settings { sinks, ..Settings::default() };
+    let pipeline = Pipeline::new(settings, Epoch(1), 7, clock.now());
+    Arc::new(Core::new(pipeline, clock))
+}
+
+/// A node is not ready.
+fn find(core: &Core, node: &str) {
+    let kind = Kind::named("NodeNotReady").expect("a kind of the catalogue");
+    let subject = Subject { node: node.into(), ..Subject::default() };
+    let finding = Finding {
+        id: FindingId::of(kind, &subject),
+        kind,
+        subject,
+        owner: Owner { kind: "Node".into(), name: node.into() },
+        incarnation: Incarnation(1),
+        state: State::Active,
+        since: START,
+        seen: Seen::Happening,
+        severity: kind.row().severity,
+        evidence: Evidence::default(),
+    };
+    core.with(|pipeline, now| pipeline.on_own_findings(vec![finding], now));
+}
+
+fn stdout(stream: &Stream) -> Sink {
+    Sink::Stdout(Stdout::new(stream.clone()))
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_happens_is_sent_at_once_and_what_happens_together_goes_together() {
+    let stream = Stream::default();
+    let process = Process::begin(stdout(&stream), None);
+    tokio::task::yield_now().await;
+    find(&process.core, "node-1");
+    find(&process.core, "node-2");
+    assert_eq!(stream.told(2).await.len(), 2);
+    process.until(|process| process.count(Outcome::Delivered) > 0).await;
+    assert_eq!((process.count(Outcome::Delivered), process.elapsed()), (1, GATHER));
+    find(&process.core, "node-3");
+    assert_eq!(stream.told(3).await[2], "node-3");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_sink_that_was_down_for_hours_gets_everything_when_it_is_back() {
+    let stream = Stream::default();
+    stream.set_broken(true);
+    let process = Process::begin(stdout(&stream), None);
+    find(&process.core, "node-1");
+    find(&process.core, "node-2");
+    process.core.clock().sleep(6 * 3600 * SECOND).await;
+    let attempts = stream.attempts();
+    assert!((50..1_000).contains(&attempts), "{attempts} attempts in six hours");
+    assert_eq!(process.count(Outcome::Failed), attempts as u64);
+    stream.set_broken(false);
+    let mut told = stream.told(2).await;
+    told.sort();
+    assert_eq!(told, ["node-1", "node-2"]);
+    assert!(process.elapsed() < 6 * 3600 * SECOND + 601 * SECOND);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_the_limit_holds_back_goes_when_it_may() {
+    let stream = Stream::default();
+    let process = Process::begin(stdout(&stream), Some(2));
+    for number in 1..=3 {
+        find(&process.core, &format!("node-{number}"));
+    }
+    stream.told(2).await;
+    assert!(process.elapsed() < SECOND);
+    stream.told(3).await;
+    assert!((30 * SECOND..31 * SECOND).contains(&process.elapsed()), "{:?}", process.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_new_token_is_tried_at_once() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let token = dir.path().join("token");
+    let target = HttpTarget {
+        // Nobody listens there: that it is asked at all shows that the token was taken.
+        url: "http://127.0.0.1:1/".parse().expect("a URL"),
+        token_file: Some(token.clone()),
+        ca_file: None,
+        timeout: SECOND,
+    };
+    let process = Process::begin(Sink::new(&SinkTarget::Ingest(target)), None);
+    find(&process.core, "node-1");
+    process.until(|process| process.health() == Some(Health::Unauthorized)).await;
+    assert_eq!(process.count(Outcome::Unauthorized), 1);
+    let begun = process.elapsed();
+    std::fs::write(token, "let me in").expect("a file");
+    process.until(|process| process.count(Outcome::Failed) > 0).await;
+    let waited = process.elapsed().saturating_sub(begun);
+    assert!(waited <= TOKEN_POLL + SECOND, "it took {waited:?}");
+    assert_eq!(process.count(Outcome::Unauthorized), 1, "it was not asked with the old one meanwhile");
+}
+
+#[tokio::test(start_paused = true)]
+async fn at_a_shutdown_what_is_left_is_sent() {
+    let stream = Stream::default();
+    let process = Process::begin(stdout(&stream), None);
+    find(&process.core, "node-1");
+    process.script.enter(Phase::Flushing);
+    process.tasks.idle(Stage::Flush).await;
+    assert_eq!(stream.told(1).await, ["node-1"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn at_a_shutdown_a_short_pause_is_waited_for_and_a_long_one_is_not() {
+    for (pause, is_sent) in [(3 * SECOND, true), (6 * SECOND, false)] {
+        let stream = Stream::default();
+        // One record, and then one each `pause`.
+        let rate = u32::try_from(60 / pause.as_secs()).expect("small");
+        let process = Process::begin(stdout(&stream), Some(rate));
+        let nodes = usize::try_from(rate).expect("small") + 1;
+        for number in 0..nodes {
+            find(&process.core, &format!("node-{number}"));
+        }
+        stream.told(nodes - 1).await;
+        process.script.enter(Phase::Flushing);
+        process.tasks.idle(Stage::Flush).await;
+        assert_eq!(stream.told(0).await.len(), nodes - usize::from(!is_sent));
+        assert!(process.elapsed() < 4 * SECOND, "{:?}", process.elapsed());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_sink_that_is_taken_out_is_sent_nothing_more_and_another_in_its_place_is() {
+    let (one, other) = (Stream::default(), Stream::default());
+    let mut process = Process::begin(stdout(&one), None);
+    find(&process.core, "node-1");
+    one.told(1).await;
+    process.sink.as_ref().expect("it is there").send_replace(Arc::new(stdout(&other)));
+    find(&process.core, "node-2");
+    assert_eq!(other.told(1).await, ["node-2"]);
+    process.sink = None;
+    process.tasks.idle(Stage::Flush).await;
+    find(&process.core, "node-3");
+    assert_eq!((one.told(1).await.len(), other.told(1).await.len()), (1, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn senders_come_and_go_with_the_configuration() {
+    let core = core(&["a", "b"], None);
+    let script = Script::new();
+    let (tasks, _) = Tasks::new(script.phases());
+    let attempts = Attempts::default();
+    let (publish, config) = watch::channel(Arc::new(targets(&["a"])));
+    let running = run(Arc::clone(&core), config, script.phases(), attempts.clone());
+    tasks.spawn("forward", Stage::Flush, async move {
+        running.await;
+        Ok(())
+    });
+    let until = async |sink: &str, failures: u64| {
+        let mut bell = core.bell();
+        loop {
+            bell.listen();
+            if attempts.count(sink, Outcome::Unauthorized) >= failures {
+                return;
+            }
+            bell.rung().await;
+        }
+    };
+    find(&core, "node-1");
+    until("a", 1).await;
+    assert_eq!(attempts.count("b", Outcome::Unauthorized), 0, "nobody sends to b yet");
+    publish.send_replace(Arc::new(targets(&["b"])));
+    until("b", 2).await;
+    assert_eq!(attempts.count("a", Outcome::Unauthorized), 1, "nobody sends to a any more");
+    drop(publish);
+    script.enter(Phase::Flushing);
+    tasks.idle(Stage::Flush).await;
+}
+
+/// Targets of these names that hold everything back, because they have no token.
+fn targets(sinks: &[&str]) -> Config {
+    let target = SinkTarget::Ingest(HttpTarget {
+        url: "http://127.0.0.1:1/".parse().expect("a URL"),
+        token_file: Some("/nowhere/token".into()),
+        ca_file: None,
+        timeout: SECOND,
+    });
+    let targets = sinks.iter().map(|name| (Arc::from(*name), target.clone())).collect();
+    Config { targets, ..Config::parse("clusterName: test", "tocsin").expect("a configuration") }
+}
