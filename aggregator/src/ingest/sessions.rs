@@ -98,6 +98,11 @@ impl Sessions {
         self.nodes.get(node).map(|node| node.last_heard)
     }
 
+    /// The node whose agent opened `session`; `None` when it is not open.
+    pub fn node_of(&self, session: SessionId) -> Option<&Arc<str>> {
+        self.by_id.get(&session)
+    }
+
     /// Whether the agent of `node` has given a full report in this epoch.
     pub fn is_synced(&self, node: &str) -> bool {
         self.nodes.get(node).is_some_and(|node| node.synced)

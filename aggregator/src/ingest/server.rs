@@ -1,0 +1,172 @@
+//! The agents' port: HTTP/2 over TLS, and everything in it has a bound: connections, handshakes, headers, bodies, time,
+//! and how much one node may ask for.
+//!
+//! A connection is a stranger's until a request in it succeeds: until then it has little time and little room, so that
+//! strangers cannot take the place of agents.
+
+mod answer;
+mod body;
+mod connection;
+mod counts;
+mod node;
+mod rarely;
+mod requests;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use process::{Phases, Stage, Tasks};
+use ring::rand::SystemRandom;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Semaphore, watch};
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::rustls::ServerConfig;
+
+use self::body::Room;
+pub use self::counts::Counts;
+use self::node::Nodes;
+use self::rarely::Rarely;
+use super::identity::Identity;
+use crate::config::Config;
+use crate::core::Core;
+
+/// The bounds of the port.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Connections at once; further ones are closed unheard.
+    pub connections_max: usize,
+    /// TLS handshakes at once, of those that have begun to speak; further ones wait.
+    pub handshakes_max: usize,
+    /// From the connection to the end of the handshake.
+    pub handshake_timeout: Duration,
+    /// From the handshake to the first request that succeeds.
+    pub stranger_timeout: Duration,
+    /// Between two requests. An agent sends heartbeats, so one that is silent for longer is gone.
+    pub idle_timeout: Duration,
+    /// From a request's headers to the end of its body.
+    pub body_timeout: Duration,
+    /// Requests of one node, a minute on average and at once after a quiet minute. Every 64 KiB of a body count as one.
+    pub requests_per_minute: u32,
+}
+
+/// The agents' port. Its address is bound by the caller.
+pub struct Server(Arc<Shared>);
+
+/// What connections share.
+struct Shared {
+    core: Arc<Core>,
+    identity: Identity,
+    config: watch::Receiver<Arc<Config>>,
+    tasks: Tasks,
+    phases: Phases,
+    limits: Limits,
+    tls: Arc<ServerConfig>,
+    handshakes: Semaphore,
+    room: Room,
+    nodes: Nodes,
+    random: SystemRandom,
+    counts: Counts,
+    full: Rarely,
+    refused: Rarely,
+    unavailable: Rarely,
+}
+
+/// After an accept that failed, for want of file descriptors as a rule.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connections_max: 12_000,
+            handshakes_max: 256,
+            handshake_timeout: Duration::from_secs(10),
+            stranger_timeout: Duration::from_secs(30),
+            idle_timeout: Duration::from_mins(5),
+            body_timeout: Duration::from_secs(30),
+            requests_per_minute: 3_000,
+        }
+    }
+}
+
+impl Server {
+    /// A port that takes what agents say into `core`, as far as `identity` and `config` let them in. `tls` gives the
+    /// key pair; whatever it offers, HTTP/2 alone is spoken.
+    pub fn new(
+        core: Arc<Core>,
+        identity: Identity,
+        config: watch::Receiver<Arc<Config>>,
+        tls: &TlsAcceptor,
+        limits: Limits,
+        (tasks, phases): (Tasks, Phases),
+    ) -> Self {
+        let mut tls = ServerConfig::clone(tls.config());
+        tls.alpn_protocols = vec![b"h2".to_vec()];
+        Self(Arc::new(Shared {
+            handshakes: Semaphore::new(limits.handshakes_max),
+            room: Room::new(),
+            nodes: Nodes::new(limits.requests_per_minute),
+            random: SystemRandom::new(),
+            counts: Counts::default(),
+            full: Rarely::default(),
+            refused: Rarely::default(),
+            unavailable: Rarely::default(),
+            tls: Arc::new(tls),
+            core,
+            identity,
+            config,
+            tasks,
+            phases,
+            limits,
+        }))
+    }
+
+    /// What the port counts, for `/metrics`.
+    pub fn counts(&self) -> Counts {
+        self.0.counts.clone()
+    }
+
+    /// Accepts connections until the process drains; each is a task of its own. To be spawned in [`Stage::Accept`].
+    pub async fn run(self, listener: TcpListener) {
+        let places = Arc::new(Semaphore::new(self.0.limits.connections_max));
+        loop {
+            let stream = tokio::select! {
+                biased;
+                () = self.0.phases.draining() => return,
+                accepted = listener.accept() => match accepted {
+                    Ok((stream, _)) => stream,
+                    Err(error) => {
+                        tracing::debug!(target: "ingest", %error, "accept_failed");
+                        self.0.core.clock().sleep(ACCEPT_PAUSE).await;
+                        continue;
+                    }
+                },
+            };
+            let Ok(place) = Arc::clone(&places).try_acquire_owned() else {
+                self.0.turn_away(stream);
+                continue;
+            };
+            let shared = Arc::clone(&self.0);
+            self.0.tasks.spawn_short("ingest_connection", Stage::Accept, async move {
+                shared.counts.connections.inc();
+                connection::serve(&shared, stream).await;
+                shared.counts.connections.dec();
+                drop(place);
+            });
+        }
+    }
+}
+
+impl Shared {
+    /// There is no room for another connection.
+    fn turn_away(&self, stream: TcpStream) {
+        self.counts.dropped("full");
+        drop(stream);
+        if let Some(times) = self.full.tell(self.core.clock().mark()) {
+            let connections_max = self.limits.connections_max;
+            tracing::warn!(target: "ingest", times, connections_max, "connections_turned_away");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

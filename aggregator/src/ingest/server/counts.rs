@@ -1,0 +1,53 @@
+//! What the agents' port counts. Labels are of closed sets: nothing that a peer says becomes one.
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+
+/// Counts of the port, to be registered for `/metrics`; clones share them.
+#[derive(Clone, Debug, Default)]
+pub struct Counts {
+    /// Connections that are open.
+    pub connections: Gauge,
+    /// Connections that were closed because of what their peer did or did not do, by reason.
+    pub dropped: Family<DropLabels, Counter>,
+    /// Requests, by what they were answered.
+    pub requests: Family<RequestLabels, Counter>,
+}
+
+/// What dropped connections are counted by.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct DropLabels {
+    /// `full`, `handshake`, `stranger` or `idle`.
+    pub reason: &'static str,
+}
+
+/// What requests are counted by.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct RequestLabels {
+    /// `session`, `report` or `none` for no such path.
+    pub path: &'static str,
+    /// The answer, in the words of the contract.
+    pub answer: &'static str,
+}
+
+impl Counts {
+    /// How many connections were dropped for `reason`.
+    pub fn dropped_for(&self, reason: &'static str) -> u64 {
+        self.dropped.get_or_create(&DropLabels { reason }).get()
+    }
+
+    /// How many requests of `path` were answered `answer`.
+    pub fn answered(&self, path: &'static str, answer: &'static str) -> u64 {
+        self.requests.get_or_create(&RequestLabels { path, answer }).get()
+    }
+
+    pub(super) fn dropped(&self, reason: &'static str) {
+        self.dropped.get_or_create(&DropLabels { reason }).inc();
+    }
+
+    pub(super) fn request(&self, path: &'static str, answer: &'static str) {
+        self.requests.get_or_create(&RequestLabels { path, answer }).inc();
+    }
+}

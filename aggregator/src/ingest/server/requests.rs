@@ -1,0 +1,172 @@
+//! The two requests of the contract. Decoding and encoding happen outside of the pipeline's lock, taking in inside, and
+//! the reply is made in the same breath: there is no queue.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
+use http_body_util::Full;
+use hyper::body::Incoming;
+use ring::rand::SecureRandom as _;
+use wire::codec::{HEADER, LIMIT};
+use wire::{Hello, REPORT_PATH, Reply, Report, SESSION_PATH, SessionId, SessionReply};
+
+use super::Shared;
+use super::answer::{Answer, millis, plain};
+use super::body::Unread;
+use super::connection::Peer;
+use super::node::NodeLimit;
+use crate::config::Agents;
+use crate::ingest::identity::{Admission, Refusal};
+
+/// A `Hello` names versions and kinds: far less than that.
+const HELLO_BYTES_MAX: usize = 64 * 1024;
+/// When the API server or our own random source fails, again after that.
+const UNAVAILABLE_PAUSE: Duration = Duration::from_secs(5);
+/// When a body did not come in time, again after that.
+const LATE_PAUSE: Duration = Duration::from_secs(1);
+
+/// Answers one request of `peer`.
+pub(super) async fn answer(shared: &Shared, peer: &Peer, request: Request<Incoming>) -> Response<Full<Bytes>> {
+    let response = match request.uri().path() {
+        SESSION_PATH | REPORT_PATH if request.method() != Method::POST => {
+            shared.counts.request("none", "method");
+            let mut response = plain(StatusCode::METHOD_NOT_ALLOWED, "POST only");
+            response.headers_mut().insert(header::ALLOW, HeaderValue::from_static("POST"));
+            response
+        }
+        SESSION_PATH | REPORT_PATH if !is_ours(request.headers()) => {
+            shared.counts.request("none", "content_type");
+            plain(StatusCode::UNSUPPORTED_MEDIA_TYPE, format!("the content type must be {}", wire::CONTENT_TYPE))
+        }
+        SESSION_PATH => {
+            let answer = session(shared, peer, request).await;
+            shared.counts.request("session", answer.label);
+            answer.response()
+        }
+        REPORT_PATH => {
+            let answer = report(shared, peer, request.into_body()).await;
+            shared.counts.request("report", answer.label);
+            answer.response()
+        }
+        _ => {
+            shared.counts.request("none", "not_found");
+            plain(StatusCode::NOT_FOUND, format!("here are {SESSION_PATH} and {REPORT_PATH}"))
+        }
+    };
+    peer.was_answered(shared.core.clock().mark());
+    response
+}
+
+async fn session(shared: &Shared, peer: &Peer, request: Request<Incoming>) -> Answer<SessionReply> {
+    let (parts, body) = request.into_parts();
+    let agents = shared.config.borrow().agents.clone();
+    let node = match shared.identity.admit(&agents, token(&parts.headers)).await {
+        Admission::Admitted(node) => node,
+        Admission::Refused(refusal) => return refuse(shared, &agents, &refusal),
+        Admission::Unavailable(why) => {
+            if let Some(times) = shared.unavailable.tell(shared.core.clock().mark()) {
+                tracing::warn!(target: "ingest", times, why, "tokens_not_reviewed");
+            }
+            return SessionReply::Busy(millis(UNAVAILABLE_PAUSE)).into();
+        }
+    };
+    let limit = shared.nodes.of(&node, shared.core.clock().now());
+    if let Err(pause) = limit.on_request(shared.core.clock().now()) {
+        return SessionReply::Busy(millis(pause)).into();
+    }
+    let whole = match shared.room.read(body, HELLO_BYTES_MAX, shared.limits.body_timeout, false).await {
+        Ok(whole) => whole,
+        Err(Unread::Late) => return SessionReply::Busy(millis(LATE_PAUSE)).into(),
+        Err(unread) => {
+            let answer = Answer::from(SessionReply::Refused(unread.to_string()));
+            return answer.with_status(unread.status());
+        }
+    };
+    let hello: Hello = match wire::decode(&whole.bytes) {
+        Ok(hello) => hello,
+        Err(error) => {
+            return Answer::from(SessionReply::Refused(error.to_string())).with_status(StatusCode::BAD_REQUEST);
+        }
+    };
+    let Some(session) = session_id(shared) else {
+        return SessionReply::Busy(millis(UNAVAILABLE_PAUSE)).into();
+    };
+    let reply = shared.core.with(|pipeline, now| pipeline.on_hello(&node, &hello, session, now));
+    if matches!(reply, SessionReply::Welcome(_)) {
+        peer.becomes(limit);
+        tracing::debug!(target: "ingest", node = &*node, "session_opened");
+    }
+    reply.into()
+}
+
+async fn report(shared: &Shared, peer: &Peer, body: Incoming) -> Answer<Reply> {
+    let known = peer.node();
+    if let Some(Err(pause)) = known.as_ref().map(|limit| limit.on_request(shared.core.clock().now())) {
+        return Reply::Busy(millis(pause)).into();
+    }
+    let whole = match shared.room.read(body, HEADER + LIMIT, shared.limits.body_timeout, known.is_none()).await {
+        Ok(whole) => whole,
+        Err(Unread::Late) => return Reply::Busy(millis(LATE_PAUSE)).into(),
+        Err(unread) => return Answer::from(Reply::Malformed(unread.to_string())).with_status(unread.status()),
+    };
+    if let Some(limit) = &known {
+        limit.on_body(whole.bytes.len(), shared.core.clock().now());
+    }
+    let report: Report = match wire::decode(&whole.bytes) {
+        Ok(report) => report,
+        Err(error) => return Reply::Malformed(error.to_string()).into(),
+    };
+    if known.is_none() {
+        // A session that began on another connection: knowing its name proves whose it is.
+        let Some(limit) = limit_of(shared, report.session) else {
+            return shared.core.with(|pipeline, now| pipeline.on_report(report, now)).into();
+        };
+        peer.becomes(Arc::clone(&limit));
+        if let Err(pause) = limit.on_request(shared.core.clock().now()) {
+            return Reply::Busy(millis(pause)).into();
+        }
+        limit.on_body(whole.bytes.len(), shared.core.clock().now());
+    }
+    shared.core.with(|pipeline, now| pipeline.on_report(report, now)).into()
+}
+
+fn limit_of(shared: &Shared, session: SessionId) -> Option<Arc<NodeLimit>> {
+    let (node, now) = shared.core.quietly(|pipeline, now| (pipeline.sessions().node_of(session).cloned(), now));
+    node.map(|node| shared.nodes.of(&node, now))
+}
+
+fn refuse(shared: &Shared, agents: &Agents, refusal: &Refusal) -> Answer<SessionReply> {
+    let why = refusal.to_string();
+    if let Some(times) = shared.refused.tell(shared.core.clock().mark()) {
+        let account = &agents.service_account;
+        let admitted = format!("{}/{}", account.namespace, account.name);
+        tracing::warn!(target: "ingest", times, why, admitted, "agent_refused");
+    }
+    let status = match refusal {
+        Refusal::NoToken | Refusal::Unknown(_) => StatusCode::UNAUTHORIZED,
+        _ => StatusCode::FORBIDDEN,
+    };
+    Answer::from(SessionReply::Refused(why)).with_status(status)
+}
+
+/// A name that nobody can guess.
+fn session_id(shared: &Shared) -> Option<SessionId> {
+    let mut bytes = [0; 16];
+    shared.random.fill(&mut bytes).ok()?;
+    Some(SessionId(u128::from_le_bytes(bytes)))
+}
+
+/// The bearer token; empty when there is none.
+fn token(headers: &HeaderMap) -> &str {
+    let value = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    match value.split_once(' ') {
+        Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") => token.trim(),
+        _ => "",
+    }
+}
+
+fn is_ours(headers: &HeaderMap) -> bool {
+    headers.get(header::CONTENT_TYPE).is_some_and(|value| value == wire::CONTENT_TYPE)
+}
