@@ -257,9 +257,10 @@ impl Dedupe {
             .map(|member| &member.finding)
     }
 
-    /// The findings about pods on `node` that a cause keeps from being told.
-    pub fn swallowed_on<'a>(&'a self, node: &str) -> impl Iterator<Item = &'a Finding> {
-        let members = self.by_node.get(node).into_iter().flatten();
+    /// The findings about pods that the issue of `key`, about their node, keeps from being told.
+    pub fn swallowed_by<'a>(&'a self, key: &IssueKey) -> impl Iterator<Item = &'a Finding> {
+        let explains = self.explanations.is_of_node(key.kind);
+        let members = self.by_node.get(&key.owner.name).filter(|_| explains).into_iter().flatten();
         members
             .filter_map(|id| self.member(id))
             .filter(|member| member.decision == Some(Decision::Pending(Waiting::Inhibited)))

@@ -142,8 +142,7 @@ impl Pipeline {
         let (dedupe, cluster) = (&self.dedupe, &self.settings.cluster);
         outbox.next(now, |key, intent| {
             let issue = dedupe.issue(key)?;
-            let swallowed = (&*key.owner.kind == "Node").then(|| dedupe.swallowed_on(&key.owner.name));
-            notification::record(cluster, issue, swallowed.into_iter().flatten(), intent)
+            notification::record(cluster, issue, dedupe.swallowed_by(key), intent)
         })
     }
 

@@ -38,6 +38,11 @@ impl Explanations {
         }
         explanations
     }
+
+    /// Whether a kind, about a node, explains everything about the node's pods.
+    pub(super) fn is_of_node(&self, kind: Kind) -> bool {
+        self.of_node.contains(&kind)
+    }
 }
 
 impl Dedupe {
@@ -82,7 +87,7 @@ impl Dedupe {
     fn symptoms_of(&self, key: &Arc<IssueKey>) -> Vec<MemberId> {
         let row = key.kind.row();
         let mut symptoms = Vec::new();
-        if self.explanations.of_node.contains(&key.kind) {
+        if self.explanations.is_of_node(key.kind) {
             symptoms.extend(self.by_node.get(&key.owner.name).into_iter().flatten().cloned());
         }
         let beside = self.places.get(&place(key)).into_iter().flatten();
@@ -115,7 +120,7 @@ impl Dedupe {
         self.places
             .get(&(Arc::from(""), owner))?
             .iter()
-            .filter(|issue| self.explanations.of_node.contains(&issue.kind))
+            .filter(|issue| self.explanations.is_of_node(issue.kind))
             .filter_map(|issue| self.issues.get(issue)?.stands())
             .max()
     }

@@ -11,7 +11,7 @@ fn a_dead_node_swallows_what_its_pods_suffer() {
     }
     story.told(&["n1 NodeNotReady firing"]);
     story.accounts(&[(TOLD, 1), (Decision::Pending(decision::Waiting::Inhibited), 100)]);
-    assert_eq!(story.dedupe.swallowed_on("n1").count(), 100);
+    assert_eq!(story.dedupe.swallowed_by(&IssueKey::of(&node("NodeNotReady", "n1"))).count(), 100);
 }
 
 #[test]
