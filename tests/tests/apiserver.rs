@@ -1,4 +1,5 @@
 //! The simulated API server keeps the semantics of the real one: over plain HTTP, and as the `kube` client sees it.
+#![allow(clippy::disallowed_methods, reason = "a test is a client with tasks and a clock of its own")]
 
 #[path = "apiserver/authorization.rs"]
 mod authorization;
