@@ -1,10 +1,12 @@
 //! The aggregator.
+pub mod api;
 pub mod config;
 pub mod core;
 pub mod dedupe;
 pub mod forward;
 pub mod ingest;
 pub mod limit;
+pub mod metrics;
 pub mod observe;
 pub mod pipeline;
 pub mod settings;

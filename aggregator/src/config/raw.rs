@@ -171,7 +171,7 @@ fn rules(file: &mut Section<'_>, problems: &Problems) -> BTreeMap<Kind, RawRule>
 fn sinks(file: &mut Section<'_>, problems: &Problems) -> BTreeMap<String, RawSink> {
     let mut sinks = BTreeMap::new();
     for (name, section) in file.named("sinks") {
-        if !values::is_name(&name) {
+        if !values::is_object_name(&name) {
             problems.add(
                 "sinks",
                 format_args!("a sink's name is made of a-z, 0-9, - and ., for example collector, not {name:?}"),

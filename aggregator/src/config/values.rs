@@ -103,7 +103,7 @@ pub(super) fn url(value: &Value) -> Result<Url, String> {
 pub(super) fn namespaced_name(value: &Value) -> Result<NamespacedName, String> {
     let parts = value.as_str().and_then(|text| text.split_once('/'));
     match parts {
-        Some((namespace, name)) if is_name(namespace) && is_name(name) => {
+        Some((namespace, name)) if is_object_name(namespace) && is_object_name(name) => {
             Ok(NamespacedName { namespace: Arc::from(namespace), name: Arc::from(name) })
         }
         _ => Err(format!("expected namespace/name, for example tocsin/tocsin-node-agent, found {}", found(value))),
@@ -165,10 +165,13 @@ pub(super) fn sink_type(value: &Value) -> Result<SinkType, String> {
     one_of(value, SinkType::ALL.map(|of| (of.name().to_owned(), of)))
 }
 
-/// Whether `text` can name an object.
-pub(super) fn is_name(text: &str) -> bool {
-    let is_fit = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-' || c == '.';
-    !text.is_empty() && text.len() <= NAME_MAX && text.chars().all(is_fit)
+/// Whether `text` can name an object in Kubernetes (RFC 1123): then it is safe in the path of a request as well.
+pub fn is_object_name(text: &str) -> bool {
+    let is_letter = |c: u8| c.is_ascii_lowercase() || c.is_ascii_digit();
+    let bytes = text.as_bytes();
+    let [Some(first), Some(last)] = [bytes.first(), bytes.last()] else { return false };
+    let is_fit = bytes.iter().all(|&c| is_letter(c) || c == b'-' || c == b'.');
+    is_fit && is_letter(*first) && is_letter(*last) && text.len() <= NAME_MAX
 }
 
 fn one_of<T, const N: usize>(value: &Value, choices: [(String, T); N]) -> Result<T, String> {
@@ -230,6 +233,16 @@ mod tests {
         for text in ["", "30", "s", "5 m", "-5m", "1.5h", "5M", "1y", "99999999999999999999s", "18446744073709551615h"]
         {
             assert_eq!(parse_duration(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn names_of_objects_are_safe_in_a_path() {
+        for name in ["api", "api-7d9f.x", "1"] {
+            assert!(is_object_name(name), "{name}");
+        }
+        for name in ["", ".", "..", "../x", "a/b", "a?b", "A", "a_b", "-a", "a-", "a%2f", &"a".repeat(254)] {
+            assert!(!is_object_name(name), "{name}");
         }
     }
 

@@ -1,0 +1,236 @@
+//! Metrics: what is counted elsewhere is read when somebody scrapes, not kept twice. Labels are of closed sets: decisions,
+//! kinds, severities, and the names that the configuration gives. Nothing that a pod or a peer says becomes one.
+//!
+//! The books can be checked from one scrape: `tocsin_findings_observed_total` is the sum of `tocsin_findings`.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+use process::clock::Clock;
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, NoLabelSet};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::registry::Registry;
+use rules::{Kind, Severity};
+use tokio::sync::watch;
+
+use crate::api::{is_open, severity};
+use crate::config::reload;
+use crate::core::Core;
+use crate::dedupe::decision::Decision;
+use crate::forward::outbox;
+use crate::forward::sender::Attempts;
+use crate::ingest::server::Counts;
+use crate::observe::{Healths, Seen};
+use crate::pipeline::Pipeline;
+
+/// Where the figures are.
+#[derive(Debug)]
+pub struct Sources {
+    /// The pipeline.
+    pub core: Arc<Core>,
+    /// The configuration file.
+    pub config: Arc<reload::Health>,
+    /// The aggregator's own watches.
+    pub watches: Healths,
+    /// What it sees of its agents.
+    pub seen: watch::Receiver<Seen>,
+}
+
+/// What the pipeline's figures are at one moment.
+#[derive(Debug, Default)]
+struct Figures {
+    observed: u64,
+    decided: Vec<(Decision, u64)>,
+    issues: BTreeMap<(Kind, Severity), u64>,
+    sinks: Vec<(Arc<str>, u64, outbox::Health)>,
+    shed_by_agents: u64,
+    is_resyncing: bool,
+}
+
+const PREFIX: &str = "tocsin";
+const SEVERITIES: [Severity; 3] = [Severity::Critical, Severity::Warning, Severity::Info];
+
+/// Everything that `/metrics` shows.
+pub fn registry(sources: Sources, attempts: &Attempts, ingest: &Counts) -> Registry {
+    let mut registry = Registry::with_prefix(PREFIX);
+    registry.register("sink_attempts", "Attempts to send a batch, by outcome", attempts.family());
+    let Counts { connections, dropped, requests } = ingest.clone();
+    registry.register("ingest_connections", "Open connections of agents", connections);
+    registry.register("ingest_dropped", "Connections closed for what their peer did or did not do", dropped);
+    registry.register("ingest_requests", "Requests of agents, by answer", requests);
+    registry.register_collector(Box::new(sources));
+    registry
+}
+
+impl Collector for Sources {
+    fn encode(&self, encoder: DescriptorEncoder) -> fmt::Result {
+        let mut out = Out(encoder);
+        out.info("build", "What runs here", &[("version", env!("CARGO_PKG_VERSION"))])?;
+        let figures = self.core.quietly(|pipeline, _| Figures::of(pipeline));
+        self.encode_findings(&mut out, &figures)?;
+        encode_sinks(&mut out, &figures)?;
+        self.encode_watches(&mut out, self.core.clock())?;
+        out.counter(
+            "config_reload_failures",
+            "Changed files that were rejected or unreadable",
+            self.config.failures(),
+        )?;
+        out.gauge(
+            "config_in_force",
+            "Whether what is in force is what the file says",
+            u64::from(self.config.is_in_force()),
+        )
+    }
+}
+
+impl Sources {
+    fn encode_findings(&self, out: &mut Out<'_>, figures: &Figures) -> fmt::Result {
+        let Seen { strength, shed } = *self.seen.borrow();
+        out.counter("findings_observed", "Findings observed, each incarnation once", figures.observed)?;
+        let decided = figures.decided.iter().map(|(decision, count)| {
+            let state = if decision.is_final() { "final" } else { "pending" };
+            ([("decision", decision.name()), ("state", state)], *count)
+        });
+        out.gauges("findings", "Where each observed finding stands", decided)?;
+        let issues = figures
+            .issues
+            .iter()
+            .map(|((kind, severity), count)| ([("kind", kind.name()), ("severity", name(*severity))], *count));
+        out.gauges("issues_open", "Open issues, told or not", issues)?;
+        out.gauges(
+            "findings_without_room",
+            "Findings that did not fit where they were made, since the start of who made them",
+            [([("observer", "agents")], figures.shed_by_agents), ([("observer", "aggregator")], shed)].into_iter(),
+        )?;
+        out.gauge("agents_expected", "Nodes on which there should be an agent", strength.expected as u64)?;
+        out.gauge(
+            "agents_connected",
+            "Of these, how many were heard within three heartbeats",
+            strength.connected as u64,
+        )?;
+        out.gauge("agents_silent", "Of these, how many were not", strength.silent as u64)?;
+        out.gauge(
+            "resyncing",
+            "Whether issues wait for agents that have not reported since the start",
+            u64::from(figures.is_resyncing),
+        )
+    }
+
+    fn encode_watches(&self, out: &mut Out<'_>, clock: &Clock) -> fmt::Result {
+        let now = clock.mark();
+        let of = |figure: fn(&process::watch::Health) -> u64| {
+            self.watches.iter().map(move |(name, health)| ([("watch", *name)], figure(health)))
+        };
+        out.gauges("watch_live", "Whether a watch is open", of(|health| u64::from(health.is_live())))?;
+        let silent =
+            self.watches.iter().map(|(name, health)| ([("watch", *name)], now.since(health.last_heard()).as_secs()));
+        out.gauges("watch_silent_seconds", "Since the API server was last heard in a watch", silent)?;
+        out.counters("watch_lists", "Complete LISTs", of(process::watch::Health::lists))?;
+        out.counters("watch_opened", "Opened WATCHes", of(process::watch::Health::watches))?;
+        out.counters("watch_failures", "LISTs and WATCHes that failed", of(process::watch::Health::failures))?;
+        out.counters("watch_skipped", "Objects that could not be read", of(process::watch::Health::skipped))
+    }
+}
+
+fn encode_sinks(out: &mut Out<'_>, figures: &Figures) -> fmt::Result {
+    let queued = figures.sinks.iter().map(|(sink, queued, _)| ([("sink", &**sink)], *queued));
+    out.gauges("sink_queued", "Issues that a sink has yet to hear of", queued)?;
+    let healthy = figures.sinks.iter().flat_map(|(sink, _, health)| {
+        let health = match health {
+            outbox::Health::Working => "working",
+            outbox::Health::Failing(_) => "failing",
+            outbox::Health::Unauthorized => "unauthorized",
+        };
+        ["working", "failing", "unauthorized"]
+            .map(|state| ([("sink", &**sink), ("health", state)], u64::from(state == health)))
+    });
+    out.gauges("sink_health", "1 for how a sink is doing, 0 for the rest", healthy)?;
+    let failures = figures.sinks.iter().map(|(sink, _, health)| {
+        let failures = if let outbox::Health::Failing(failures) = health { *failures } else { 0 };
+        ([("sink", &**sink)], u64::from(failures))
+    });
+    out.gauges("sink_failures_in_a_row", "Batches that failed since the last that did not", failures)
+}
+
+impl Figures {
+    fn of(pipeline: &Pipeline) -> Self {
+        let (dedupe, sessions) = (pipeline.dedupe(), pipeline.sessions());
+        let accounts = dedupe.accounts();
+        // Every series is there from the start, so that the first of its kind is seen as an increase.
+        let mut issues: BTreeMap<_, _> =
+            Kind::all().flat_map(|kind| SEVERITIES.map(|severity| ((kind, severity), 0))).collect();
+        for issue in dedupe.issues().filter(|issue| is_open(issue)) {
+            *issues.entry((issue.key.kind, severity(issue))).or_default() += 1;
+        }
+        Self {
+            observed: accounts.observed(),
+            decided: Decision::ALL.map(|decision| (decision, accounts.at(decision))).into(),
+            issues,
+            sinks: pipeline
+                .outboxes()
+                .iter()
+                .map(|(name, outbox)| (Arc::clone(name), outbox.len() as u64, outbox.health()))
+                .collect(),
+            shed_by_agents: sessions.shed(),
+            is_resyncing: dedupe.is_resyncing(),
+        }
+    }
+}
+
+/// Writes single figures.
+struct Out<'e>(DescriptorEncoder<'e>);
+
+impl Out<'_> {
+    fn gauge(&mut self, name: &str, help: &str, value: u64) -> fmt::Result {
+        self.0.encode_descriptor(name, help, None, MetricType::Gauge)?.encode_gauge(&value)
+    }
+
+    fn gauges<L: EncodeLabelSet>(
+        &mut self,
+        name: &str,
+        help: &str,
+        values: impl Iterator<Item = (L, u64)>,
+    ) -> fmt::Result {
+        let mut metric = self.0.encode_descriptor(name, help, None, MetricType::Gauge)?;
+        for (labels, value) in values {
+            metric.encode_family(&labels)?.encode_gauge(&value)?;
+        }
+        Ok(())
+    }
+
+    fn counter(&mut self, name: &str, help: &str, value: u64) -> fmt::Result {
+        self.0
+            .encode_descriptor(name, help, None, MetricType::Counter)?
+            .encode_counter::<NoLabelSet, _, u64>(&value, None)
+    }
+
+    fn counters<L: EncodeLabelSet>(
+        &mut self,
+        name: &str,
+        help: &str,
+        values: impl Iterator<Item = (L, u64)>,
+    ) -> fmt::Result {
+        let mut metric = self.0.encode_descriptor(name, help, None, MetricType::Counter)?;
+        for (labels, value) in values {
+            metric.encode_family(&labels)?.encode_counter::<NoLabelSet, _, u64>(&value, None)?;
+        }
+        Ok(())
+    }
+
+    fn info(&mut self, name: &str, help: &str, labels: &[(&str, &str)]) -> fmt::Result {
+        self.0.encode_descriptor(name, help, None, MetricType::Info)?.encode_info(&labels)
+    }
+}
+
+const fn name(severity: Severity) -> &'static str {
+    match severity {
+        Severity::Critical => "critical",
+        Severity::Warning => "warning",
+        Severity::Info => "info",
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,99 @@
+use std::time::Duration;
+
+use prometheus_client::encoding::text::encode;
+use rules::{Evidence, Finding, FindingId, Incarnation, Owner, Seen as FoundHow, State, Subject, Time};
+use wire::Epoch;
+
+use super::*;
+use crate::observe::fleet::Strength;
+use crate::settings::{Settings, SinkSettings};
+
+fn scrape(core: &Arc<Core>, seen: Seen) -> String {
+    let sources = Sources {
+        core: Arc::clone(core),
+        config: Arc::default(),
+        watches: ["unscheduled_pods", "nodes", "agent_pods"].map(|name| (name, process::watch::Health::default())),
+        seen: watch::channel(seen).1,
+    };
+    let mut text = String::new();
+    encode(&mut text, &registry(sources, &Attempts::default(), &Counts::default())).expect("written");
+    text
+}
+
+/// The value of the one line that begins with `series`.
+fn value(text: &str, series: &str) -> u64 {
+    let mut found = text.lines().filter_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
+    let value = found.next().unwrap_or_else(|| panic!("no {series} in\n{text}"));
+    assert_eq!(found.next(), None, "{series} is there once");
+    value.parse().expect("a number")
+}
+
+fn finding(kind: &str, pod: &str, severity: Severity) -> Finding {
+    let kind = Kind::named(kind).expect("it is in the catalogue");
+    let subject = Subject { namespace: "shop".into(), pod: pod.into(), uid: pod.into(), ..Subject::default() };
+    Finding {
+        id: FindingId::of(kind, &subject),
+        kind,
+        owner: Owner { kind: "Deployment".into(), name: pod.into() },
+        subject,
+        incarnation: Incarnation(1),
+        state: State::Active,
+        since: Time::from_millis(0),
+        seen: FoundHow::Happening,
+        severity,
+        evidence: Evidence::default(),
+    }
+}
+
+fn core() -> Arc<Core> {
+    let clock = Clock::by_hand(Time::from_millis(1_000_000));
+    let sinks = [(Arc::from("log"), SinkSettings::default())].into();
+    let settings = Settings { sinks, ..Settings::default() };
+    Arc::new(Core::new(Pipeline::new(settings, Epoch(1), 7, clock.now()), clock))
+}
+
+#[test]
+fn the_books_can_be_checked_from_one_scrape() {
+    let core = core();
+    core.with(|pipeline, now| {
+        let findings = vec![
+            finding("Unschedulable", "a", Severity::Warning),
+            finding("Unschedulable", "b", Severity::Critical),
+            finding("Unschedulable", "c", Severity::Info),
+        ];
+        pipeline.on_own_findings(findings, now);
+    });
+    let text = scrape(&core, Seen::default());
+    assert_eq!(value(&text, "tocsin_findings_observed_total"), 3);
+    let decided = text.lines().filter_map(|line| line.strip_prefix("tocsin_findings{")?.split_once("} "));
+    assert_eq!(decided.map(|(_, count)| count.parse::<u64>().expect("a number")).sum::<u64>(), 3, "{text}");
+    assert_eq!(value(&text, "tocsin_findings{decision=\"queued\",state=\"pending\"}"), 2);
+    assert_eq!(value(&text, "tocsin_findings{decision=\"unrouted\",state=\"final\"}"), 1);
+    assert_eq!(value(&text, "tocsin_findings{decision=\"inhibited\",state=\"final\"}"), 0);
+    assert_eq!(value(&text, "tocsin_findings{decision=\"inhibited\",state=\"pending\"}"), 0);
+    assert_eq!(value(&text, "tocsin_issues_open{kind=\"Unschedulable\",severity=\"critical\"}"), 1);
+    assert_eq!(value(&text, "tocsin_issues_open{kind=\"NodeNotReady\",severity=\"critical\"}"), 0);
+    assert_eq!(value(&text, "tocsin_sink_queued{sink=\"log\"}"), 2);
+    assert_eq!(value(&text, "tocsin_sink_health{sink=\"log\",health=\"working\"}"), 1);
+    assert_eq!(value(&text, "tocsin_sink_health{sink=\"log\",health=\"failing\"}"), 0);
+}
+
+#[test]
+fn agents_watches_and_the_configuration_are_shown() {
+    let core = core();
+    core.clock().advance(Duration::from_secs(90));
+    let strength = Strength { expected: 5, connected: 3, silent: 2 };
+    let text = scrape(&core, Seen { strength, shed: 4 });
+    assert_eq!(value(&text, "tocsin_agents_expected"), 5);
+    assert_eq!(value(&text, "tocsin_agents_connected"), 3);
+    assert_eq!(value(&text, "tocsin_agents_silent"), 2);
+    assert_eq!(value(&text, "tocsin_findings_without_room{observer=\"aggregator\"}"), 4);
+    assert_eq!(value(&text, "tocsin_watch_live{watch=\"nodes\"}"), 0);
+    assert_eq!(value(&text, "tocsin_watch_silent_seconds{watch=\"nodes\"}"), 90);
+    assert_eq!(value(&text, "tocsin_watch_lists_total{watch=\"agent_pods\"}"), 0);
+    assert_eq!(value(&text, "tocsin_config_reload_failures_total"), 0);
+    assert_eq!(value(&text, "tocsin_config_in_force"), 1);
+    assert_eq!(value(&text, "tocsin_resyncing"), 1);
+    assert!(text.contains(&format!("tocsin_build_info{{version=\"{}\"}} 1", env!("CARGO_PKG_VERSION"))), "{text}");
+    assert!(text.ends_with("# EOF\n"));
+}

@@ -1,0 +1,229 @@
+use process::watch::Failure;
+use rules::State;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+
+use super::*;
+
+const START: Time = Time::from_millis(1_777_600_000_000);
+const INTERVAL: Duration = Duration::from_secs(30);
+
+/// A sight, its time, and what came out of it.
+struct Scene {
+    sight: Sight,
+    now: Time,
+    heard: HashMap<Arc<str>, Time>,
+    told: Vec<(&'static str, State)>,
+    gone: Vec<Arc<str>>,
+    asked: Vec<(FindingId, Arc<str>)>,
+}
+
+impl Scene {
+    /// All watches have listed nothing.
+    fn new() -> Self {
+        let config = Arc::new(Config::default());
+        let mut scene = Self {
+            sight: Sight::new(&config, "agent".into(), INTERVAL, START),
+            now: START,
+            heard: HashMap::new(),
+            told: Vec::new(),
+            gone: Vec::new(),
+            asked: Vec::new(),
+        };
+        scene.pods(listed(&[]));
+        scene.nodes(listed(&[]));
+        scene.agents(listed(&[]));
+        scene
+    }
+
+    fn take(&mut self, steps: Steps) {
+        let Steps { findings, gone, ask, list_again: _ } = steps;
+        self.told.extend(findings.iter().map(|finding| (finding.kind.name(), finding.state)));
+        self.gone.extend(gone);
+        self.asked.extend(ask);
+    }
+
+    fn pods(&mut self, event: Event<Pod>) {
+        let steps = self.sight.on_pods(event, self.now);
+        self.take(steps);
+    }
+
+    fn nodes(&mut self, event: Event<Node>) {
+        let steps = self.sight.on_nodes(event, self.now);
+        self.take(steps);
+    }
+
+    fn agents(&mut self, event: Event<Pod>) {
+        let steps = self.sight.on_agents(event, self.now);
+        self.take(steps);
+    }
+
+    /// Lets time pass as the shell would, from deadline to deadline.
+    fn pass(&mut self, span: Duration) {
+        let until = self.now + span;
+        loop {
+            self.now = self.sight.next_deadline().max(self.now).min(until);
+            let steps = self.sight.on_tick(&self.heard, self.now);
+            self.take(steps);
+            if self.now >= until {
+                return;
+            }
+        }
+    }
+
+    fn told(&mut self) -> Vec<(&'static str, State)> {
+        std::mem::take(&mut self.told)
+    }
+}
+
+fn object<V: DeserializeOwned>(object: &Value) -> V {
+    serde_json::from_value(object.clone()).expect("an object")
+}
+
+fn listed<V: DeserializeOwned>(objects: &[Value]) -> Event<V> {
+    Event::Listed { objects: objects.iter().map(object).collect(), skipped: Vec::new(), first: true, restored: false }
+}
+
+fn quiet<V>() -> Event<V> {
+    Event::Quiet { reason: Failure::Silent }
+}
+
+fn unschedulable() -> Value {
+    json!({
+        "metadata": { "name": "p", "namespace": "shop", "uid": "p", "creationTimestamp": START.to_string() },
+        "status": { "phase": "Pending", "conditions": [{
+            "type": "PodScheduled", "status": "False", "reason": "Unschedulable", "lastTransitionTime": START.to_string(),
+        }] },
+    })
+}
+
+fn node(name: &str) -> Value {
+    let hours_ago = (START - Duration::from_hours(5)).to_string();
+    json!({
+        "metadata": { "name": name, "uid": name, "creationTimestamp": hours_ago },
+        "status": { "conditions": [{ "type": "Ready", "status": "True", "lastTransitionTime": hours_ago }] },
+    })
+}
+
+fn agent_on(node: &str) -> Value {
+    let hours_ago = (START - Duration::from_hours(4)).to_string();
+    json!({
+        "metadata": {
+            "name": format!("agent-{node}"), "uid": format!("agent-{node}"), "creationTimestamp": hours_ago,
+            "ownerReferences": [{ "kind": "DaemonSet", "name": "agent", "controller": true }],
+        },
+        "spec": { "nodeName": node },
+        "status": { "phase": "Running", "containerStatuses": [{ "state": { "running": { "startedAt": hours_ago } } }] },
+    })
+}
+
+#[test]
+fn a_pod_that_finds_no_node_is_told_after_its_sustain_and_ends_when_it_is_scheduled() {
+    let mut scene = Scene::new();
+    scene.pods(Event::Applied(object(&unschedulable())));
+    assert_eq!(scene.told(), [("Unschedulable", State::Pending)]);
+    scene.pass(Duration::from_mins(6));
+    assert_eq!(scene.told(), [("Unschedulable", State::Active)]);
+    scene.pods(Event::Deleted(object(&unschedulable())));
+    scene.pass(Duration::from_mins(10));
+    assert_eq!(scene.told(), [("Unschedulable", State::Cleared)]);
+}
+
+#[test]
+fn a_quiet_watch_freezes_what_it_shows_and_nothing_else() {
+    let mut scene = Scene::new();
+    scene.pods(Event::Applied(object(&unschedulable())));
+    scene.nodes(Event::Applied(object(&node("n1"))));
+    scene.told();
+    scene.pods(quiet());
+    let mut dark = node("n1");
+    dark["status"]["conditions"][0]["status"] = json!("Unknown");
+    dark["status"]["conditions"][0]["lastTransitionTime"] = json!(START.to_string());
+    scene.nodes(Event::Applied(object(&dark)));
+    scene.pass(Duration::from_mins(6));
+    assert_eq!(scene.told(), [("NodeNotReady", State::Pending), ("NodeNotReady", State::Active)]);
+    scene.pods(Event::Live);
+    scene.pass(Duration::from_secs(1));
+    assert_eq!(scene.told(), [("Unschedulable", State::Active)]);
+}
+
+#[test]
+fn an_agent_that_falls_silent_is_told_once_its_nodes_lease_was_read() {
+    let mut scene = Scene::new();
+    scene.nodes(Event::Applied(object(&node("n1"))));
+    scene.agents(Event::Applied(object(&agent_on("n1"))));
+    scene.heard.insert("n1".into(), START);
+    scene.pass(Duration::from_secs(80));
+    assert_eq!(scene.told(), [], "three heartbeats may be missing");
+    scene.pass(Duration::from_mins(5));
+    assert_eq!(scene.told(), [("AgentSilent", State::Pending)]);
+    let [(id, asked)] = scene.asked.as_slice() else { panic!("one lease, not {:?}", scene.asked) };
+    assert_eq!(&**asked, "n1");
+    let steps = scene.sight.on_verdict(*id, Verdict::AgentBroken);
+    let [finding] = steps.findings.as_slice() else { panic!("one finding, not {:?}", steps.findings) };
+    assert_eq!((finding.state, finding.evidence.reason.as_deref()), (State::Active, Some("AgentBroken")));
+    scene.heard.insert("n1".into(), scene.now + Duration::from_mins(10));
+    scene.pass(Duration::from_mins(10));
+    assert_eq!(scene.told(), [("AgentSilent", State::Cleared)]);
+}
+
+#[test]
+fn while_the_fleet_cannot_be_seen_nobody_is_silent() {
+    let mut scene = Scene::new();
+    scene.nodes(Event::Applied(object(&node("n1"))));
+    scene.agents(Event::Applied(object(&agent_on("n1"))));
+    assert_eq!(scene.sight.expected(), Some(vec!["n1".into()]));
+    scene.agents(quiet());
+    assert_eq!(scene.sight.expected(), None);
+    scene.pass(Duration::from_mins(30));
+    assert_eq!(scene.told(), []);
+}
+
+#[test]
+fn a_node_that_is_removed_takes_its_silence_with_it() {
+    let mut scene = Scene::new();
+    scene.nodes(listed(&[node("n1"), node("n2")]));
+    scene.agents(listed(&[agent_on("n1"), agent_on("n2")]));
+    scene.pass(Duration::from_mins(2));
+    assert_eq!(scene.told(), [("AgentSilent", State::Pending); 2]);
+    scene.nodes(Event::Deleted(object(&node("n1"))));
+    assert_eq!(scene.told(), [("AgentSilent", State::Cleared)]);
+    scene.nodes(listed(&[]));
+    assert_eq!(scene.told(), [("AgentSilent", State::Cleared)]);
+    assert_eq!(scene.gone, [Arc::from("n1"), Arc::from("n2")]);
+}
+
+#[test]
+fn other_rules_look_at_what_is_there_again() {
+    let mut scene = Scene::new();
+    let mut dark = node("n1");
+    dark["status"]["conditions"][0]["status"] = json!("Unknown");
+    scene.nodes(Event::Applied(object(&dark)));
+    scene.pods(Event::Applied(object(&unschedulable())));
+    scene.pass(Duration::from_mins(6));
+    scene.told();
+    let mut off = Config::default();
+    for kind in ["Unschedulable", "NodeNotReady"] {
+        off.kinds.get_mut(kind).expect("a kind").enabled = false;
+    }
+    let steps = scene.sight.configure(&Arc::new(off), INTERVAL, scene.now);
+    scene.take(steps);
+    assert_eq!(scene.told(), [("Unschedulable", State::Cleared), ("NodeNotReady", State::Cleared)]);
+    let steps = scene.sight.configure(&Arc::new(Config::default()), INTERVAL, scene.now);
+    assert!(steps.list_again, "pods are not kept");
+    scene.take(steps);
+    scene.pods(listed(&[unschedulable()]));
+    scene.told.sort_unstable();
+    assert_eq!(scene.told(), [("NodeNotReady", State::Active), ("Unschedulable", State::Active)]);
+}
+
+#[test]
+fn between_deadlines_there_is_nothing_to_do() {
+    let mut scene = Scene::new();
+    scene.pass(Duration::from_secs(1));
+    assert_eq!(scene.sight.next_deadline(), START + INTERVAL, "the next look over the fleet");
+    scene.pods(quiet());
+    scene.nodes(quiet());
+    scene.pass(Duration::from_hours(1));
+    assert!(scene.sight.next_deadline() > scene.now, "what cannot be seen keeps nobody busy");
+}

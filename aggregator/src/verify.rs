@@ -1,0 +1,144 @@
+//! Verify: before an issue is first told, one of its pods is read from the API. An agent that was taken over can make up
+//! what it likes about pods of its own node, but no pods that are not there or run elsewhere.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::StreamExt as _;
+use futures::stream::FuturesUnordered;
+use kube::Client;
+use process::clock::Mark;
+use rules::Pod;
+
+use crate::config::is_object_name;
+use crate::core::Core;
+use crate::dedupe::{Check, Checked};
+
+/// Reads pods for the pipeline.
+pub struct Verify {
+    core: Arc<Core>,
+    client: Client,
+    believed: Believed,
+}
+
+/// Pods that were found as described lately, so that the issues of one pod cost one read.
+#[derive(Debug, Default)]
+struct Believed {
+    until: HashMap<Described, Mark>,
+    order: VecDeque<(Mark, Described)>,
+}
+
+/// A pod as its reporter describes it: namespace, name, uid and node.
+type Described = [Arc<str>; 4];
+
+/// Reads at once.
+const READS_MAX: usize = 16;
+const TIMEOUT: Duration = Duration::from_secs(5);
+const BELIEVED_FOR: Duration = Duration::from_secs(30);
+const BELIEVED_MAX: usize = 4_096;
+
+impl Verify {
+    /// Reads through `client`.
+    pub fn new(core: Arc<Core>, client: Client) -> Self {
+        Self { core, client, believed: Believed::default() }
+    }
+
+    /// Reads what the pipeline wants read, until it is dropped.
+    pub async fn run(mut self) -> anyhow::Result<()> {
+        let mut bell = self.core.bell();
+        let mut waiting = VecDeque::new();
+        let mut reads = FuturesUnordered::new();
+        loop {
+            bell.listen();
+            waiting.extend(self.core.quietly(|pipeline, _| pipeline.take_checks()));
+            while reads.len() < READS_MAX
+                && let Some(check) = waiting.pop_front()
+            {
+                if self.believed.knows(&described(&check), self.core.clock().mark()) {
+                    self.answer(&check, Checked::NoDoubt);
+                } else {
+                    reads.push(read(self.client.clone(), check));
+                }
+            }
+            tokio::select! {
+                Some((check, found)) = reads.next() => self.on_read(&check, found),
+                () = bell.rung() => {}
+            }
+        }
+    }
+
+    fn on_read(&mut self, check: &Check, found: Option<Pod>) {
+        let checked = judge(check, found.as_ref());
+        if found.is_some() && checked == Checked::NoDoubt {
+            self.believed.insert(described(check), self.core.clock().mark());
+        }
+        self.answer(check, checked);
+    }
+
+    fn answer(&self, check: &Check, checked: Checked) {
+        if checked == Checked::Mismatch {
+            tracing::warn!(
+                target: "verify", kind = check.issue.kind.name(), namespace = %check.issue.namespace, reporter = %check.node,
+                "report_not_believed"
+            );
+        }
+        self.core.with(|pipeline, now| pipeline.on_checked(check, checked, now));
+    }
+}
+
+impl Believed {
+    fn knows(&self, described: &Described, now: Mark) -> bool {
+        self.until.get(described).is_some_and(|until| *until > now)
+    }
+
+    fn insert(&mut self, described: Described, now: Mark) {
+        while self.order.len() >= BELIEVED_MAX || self.order.front().is_some_and(|(until, _)| *until <= now) {
+            let Some((until, oldest)) = self.order.pop_front() else { break };
+            if self.until.get(&oldest) == Some(&until) {
+                self.until.remove(&oldest);
+            }
+        }
+        let until = now + BELIEVED_FOR;
+        self.until.insert(described.clone(), until);
+        self.order.push_back((until, described));
+    }
+}
+
+/// Compares a report with what the API has there; `None` when it has nothing, or could not say.
+fn judge(check: &Check, found: Option<&Pod>) -> Checked {
+    if !is_object_name(&check.pod) || !is_object_name(&check.issue.namespace) {
+        return Checked::Mismatch;
+    }
+    let Some(pod) = found else { return Checked::NoDoubt };
+    // The mirror of a static pod is deleted and made anew, so its uid says nothing.
+    let is_same = if check.uid.is_empty() { pod.is_static() } else { pod.meta.uid == check.uid };
+    if is_same && pod.spec.node_name == check.node { Checked::NoDoubt } else { Checked::Mismatch }
+}
+
+fn described(check: &Check) -> Described {
+    [&check.issue.namespace, &check.pod, &check.uid, &check.node].map(Arc::clone)
+}
+
+/// What the API has there. A name that no object can have is not put into an address.
+async fn read(client: Client, check: Check) -> (Check, Option<Pod>) {
+    let namespace = &check.issue.namespace;
+    if !is_object_name(&check.pod) || !is_object_name(namespace) {
+        return (check, None);
+    }
+    let path = format!("/api/v1/namespaces/{namespace}/pods/{}", check.pod);
+    let Ok(request) = http::Request::get(path).body(Vec::new()) else { return (check, None) };
+    let found = match tokio::time::timeout(TIMEOUT, client.request::<Pod>(request)).await {
+        Ok(Ok(pod)) => Some(pod),
+        Ok(Err(kube::Error::Api(status))) if status.code == 404 => None,
+        Ok(Err(error)) => {
+            tracing::debug!(target: "verify", %error, "pod_unread");
+            None
+        }
+        Err(_) => None,
+    };
+    (check, found)
+}
+
+#[cfg(test)]
+mod tests;
