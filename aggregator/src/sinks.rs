@@ -72,4 +72,6 @@ impl Sent {
 }
 
 #[cfg(test)]
+mod contract;
+#[cfg(test)]
 mod tests;
