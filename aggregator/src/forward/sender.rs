@@ -92,8 +92,8 @@ impl Attempts {
         self.0.clone()
     }
 
-    /// How many attempts at `sink` had `outcome` (whatever a throttling sink asked for).
-    pub fn count(&self, sink: &str, outcome: Outcome) -> u64 {
+    #[cfg(test)]
+    fn count(&self, sink: &str, outcome: Outcome) -> u64 {
         self.0.get_or_create(&labels(sink, outcome)).get()
     }
 
@@ -104,7 +104,15 @@ impl Attempts {
 
 impl Senders {
     /// Sends to the sink of that name until it is gone from the configuration, or all is sent at a shutdown.
-    async fn run(&self, name: Arc<str>, mut sink: Current) {
+    async fn run(&self, name: Arc<str>, sink: Current) {
+        let token = sink.clone();
+        tokio::select! {
+            () = self.send(&name, sink) => {}
+            () = self.follow_token(&name, &token) => {}
+        }
+    }
+
+    async fn send(&self, name: &Arc<str>, mut sink: Current) {
         let mut standing = Standing::default();
         let mut bell = self.core.bell();
         loop {
@@ -114,41 +122,37 @@ impl Senders {
             if sink.has_changed().is_err() {
                 return;
             }
-            let until = match self.core.quietly(|pipeline, now| pipeline.next(&name, now)) {
+            let until = match self.core.quietly(|pipeline, now| pipeline.next(name, now)) {
                 Next::Send(records) => {
                     let sent = current.send(&records, self.core.clock().now()).await;
-                    self.attempts.add(&name, sent.outcome);
+                    self.attempts.add(name, sent.outcome);
                     let now = self.core.with(|pipeline, now| {
-                        pipeline.on_outcome(&name, sent.outcome, now);
+                        pipeline.on_outcome(name, sent.outcome, now);
                         now
                     });
                     if let Some(notice) = standing.on_sent(&sent, records.len(), now) {
-                        notice.log(&name);
+                        notice.log(name);
                     }
                     continue;
                 }
                 Next::WaitUntil(time) => Some(time),
                 Next::Idle => None,
             };
-            if now_flushing && self.leaves(&name, until) {
+            if now_flushing && self.leaves(name, until) {
                 return;
             }
-            self.wait(&name, until, &mut bell, &mut sink).await;
+            self.wait(until, &mut bell, &mut sink).await;
         }
     }
 
     /// Returns when it is worth asking the outbox again: at `until`, or when something has happened.
-    async fn wait(&self, name: &Arc<str>, until: Option<Time>, bell: &mut Bell, sink: &mut Current) {
-        let current = Arc::clone(&sink.borrow());
+    async fn wait(&self, until: Option<Time>, bell: &mut Bell, sink: &mut Current) {
         tokio::select! {
             () = bell.rung() => self.core.clock().sleep(GATHER).await,
             () = self.until(until) => {}
             () = self.begins_to_flush() => {}
             // An error means that it is gone, which is looked at before anything is sent.
             _ = sink.changed() => {}
-            () = self.new_credentials(name, &current) => {
-                self.core.with(|pipeline, now| pipeline.on_credentials_changed(name, now));
-            }
         }
     }
 
@@ -167,14 +171,15 @@ impl Senders {
         self.phases.flushing().await;
     }
 
-    /// Returns when a sink that does not know us may know us now; never for one that does.
-    async fn new_credentials(&self, name: &str, sink: &Sink) {
-        let health = self.core.quietly(|pipeline, _| pipeline.outboxes().get(name).map(Outbox::health));
-        if health != Some(Health::Unauthorized) {
-            std::future::pending::<()>().await;
-        }
-        while !sink.has_new_credentials().await {
+    /// Looks at the token file while the sink does not know us: a new token is tried at once. Never returns.
+    async fn follow_token(&self, name: &Arc<str>, sink: &Current) {
+        loop {
             self.core.clock().sleep(TOKEN_POLL).await;
+            let health = self.core.quietly(|pipeline, _| pipeline.outboxes().get(name).map(Outbox::health));
+            let sink = Arc::clone(&sink.borrow());
+            if health == Some(Health::Unauthorized) && sink.has_new_credentials().await {
+                self.core.with(|pipeline, now| pipeline.on_credentials_changed(name, now));
+            }
         }
     }
 
