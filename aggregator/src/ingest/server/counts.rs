@@ -33,13 +33,13 @@ pub struct RequestLabels {
 }
 
 impl Counts {
-    /// How many connections were dropped for `reason`.
-    pub fn dropped_for(&self, reason: &'static str) -> u64 {
+    #[cfg(test)]
+    pub(super) fn dropped_for(&self, reason: &'static str) -> u64 {
         self.dropped.get_or_create(&DropLabels { reason }).get()
     }
 
-    /// How many requests of `path` were answered `answer`.
-    pub fn answered(&self, path: &'static str, answer: &'static str) -> u64 {
+    #[cfg(test)]
+    pub(super) fn answered(&self, path: &'static str, answer: &'static str) -> u64 {
         self.requests.get_or_create(&RequestLabels { path, answer }).get()
     }
 
