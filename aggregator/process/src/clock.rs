@@ -113,10 +113,10 @@ impl Clock {
         self.estimate().observe(date, sent, received);
     }
 
-    /// This node's wall clock minus the API server's, in milliseconds; 0 before the API server's first answer. Times that
-    /// the kubelet wrote are shifted back by it.
+    /// This node's wall clock minus the API server's, in milliseconds; 0 before the API server's first answer, unless
+    /// the wall clock was set since the start. Times that the kubelet wrote are shifted back by it.
     pub fn node_offset_millis(&self) -> i64 {
-        if self.estimate().observed() { self.wall().as_millis().saturating_sub(self.now().as_millis()) } else { 0 }
+        self.wall().as_millis().saturating_sub(self.now().as_millis())
     }
 
     /// Returns when the API server's time has reached `time`. Cancel-safe.

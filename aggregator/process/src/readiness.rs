@@ -7,6 +7,9 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+/// What a handle may say of itself, in characters.
+const REASON_CHARS_MAX: usize = 300;
+
 /// The process's readiness; clones share it.
 #[derive(Clone, Debug, Default)]
 pub struct Readiness(Arc<Mutex<State>>);
@@ -85,9 +88,13 @@ impl Handle {
         self.set(None);
     }
 
-    /// This is not ready, or not any more, for a reason.
+    /// This is not ready, or not any more, for a reason in one line.
     pub fn unready(&self, reason: impl Into<String>) {
-        self.set(Some(reason.into()));
+        let mut reason = reason.into();
+        if let Some((end, _)) = reason.char_indices().nth(REASON_CHARS_MAX) {
+            reason.truncate(end);
+        }
+        self.set(Some(reason));
     }
 
     fn set(&self, reason: Option<String>) {
@@ -125,6 +132,8 @@ mod tests {
         list.ready();
         list.unready("403 Forbidden");
         assert_eq!(readiness.unready_because().as_deref(), Some("first list: 403 Forbidden\n"));
+        list.unready("ü".repeat(10_000));
+        assert!(readiness.unready_because().is_some_and(|reasons| reasons.chars().count() < 400));
     }
 
     #[test]

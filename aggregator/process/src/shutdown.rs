@@ -244,6 +244,17 @@ mod tests {
         assert_eq!(*order.lock().expect("unpoisoned"), ["accepted the last", "flushed"]);
     }
 
+    #[tokio::test]
+    async fn sigterm_is_such_a_signal() {
+        let readiness = Readiness::new();
+        let shutdown = Shutdown::on_signals(readiness.clone()).expect("handlers");
+        let pid = std::process::id().to_string();
+        let sent = std::process::Command::new("kill").args(["-TERM", &pid]).status().expect("kill runs");
+        assert!(sent.success());
+        shutdown.run(DEADLINE).await.expect("a clean end");
+        assert!(!readiness.is_ready());
+    }
+
     #[tokio::test(start_paused = true)]
     async fn a_slow_peer_leaves_half_the_deadline_to_flush() {
         let process = Process::new();

@@ -6,16 +6,12 @@
 //! of them, and then no further than their edge: it does not jitter with each truncated second. The first estimate is the
 //! middle: the middle of the round trip, and of the second.
 
-use std::time::Duration;
-
 use rules::Time;
 
 use super::Mark;
 
 /// A `Date` is truncated to it (RFC 9110 §5.6.7).
 const DATE_GRANULARITY_MILLIS: i64 = 1_000;
-/// Two clocks drift apart by up to 500 parts in a million, the most by which NTP slews one: bounds widen so fast.
-const DRIFT_DIVISOR: i64 = 2_000;
 
 /// The offset from monotonic to API server time, in milliseconds.
 #[derive(Debug)]
@@ -28,18 +24,12 @@ pub(super) struct Estimate {
 struct Bounds {
     low: i64,
     high: i64,
-    at: Mark,
 }
 
 impl Estimate {
     /// The wall clock at the start, until the first answer.
     pub(super) const fn before_any_date(wall: Time) -> Self {
         Self { offset: wall.as_millis(), bounds: None }
-    }
-
-    /// Whether an answer has been seen.
-    pub(super) const fn observed(&self) -> bool {
-        self.bounds.is_some()
     }
 
     /// The API server's time at a moment.
@@ -52,34 +42,29 @@ impl Estimate {
         let fresh = Bounds {
             low: date.as_millis().saturating_sub(received.millis()),
             high: date.as_millis().saturating_add(DATE_GRANULARITY_MILLIS).saturating_sub(sent.millis()),
-            at: received,
         };
         self.offset = match self.bounds {
             None => fresh.low.midpoint(fresh.high),
             Some(_) => self.offset,
         };
-        // Nothing in common: the server's clock was set, or another server answered. The newest answer counts.
-        let bounds = self.bounds.and_then(|known| known.widened(received).intersection(fresh)).unwrap_or(fresh);
+        // Nothing in common: clocks have drifted, one was set, or another server answered. The newest answer counts.
+        let bounds = self.bounds.and_then(|known| known.intersection(fresh)).unwrap_or(fresh);
         self.offset = self.offset.clamp(bounds.low, bounds.high);
         self.bounds = Some(bounds);
     }
 }
 
 impl Bounds {
-    fn widened(self, now: Mark) -> Self {
-        let elapsed: Duration = now.since(self.at);
-        let drift = i64::try_from(elapsed.as_millis()).unwrap_or(i64::MAX) / DRIFT_DIVISOR;
-        Self { low: self.low.saturating_sub(drift), high: self.high.saturating_add(drift), at: self.at }
-    }
-
     fn intersection(self, fresh: Self) -> Option<Self> {
         let (low, high) = (self.low.max(fresh.low), self.high.min(fresh.high));
-        (low <= high).then_some(Self { low, high, at: fresh.at })
+        (low <= high).then_some(Self { low, high })
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     /// A server whose clock is `offset` ms ahead of monotonic time answers at `at` ms, half-way through a round trip.

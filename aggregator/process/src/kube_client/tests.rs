@@ -71,7 +71,7 @@ async fn an_answers_date_sets_the_clock_and_the_question_says_who_asks() {
         let answer = format!("HTTP/1.1 {status}\r\n{date}\r\nretry-after: 1\r\ncontent-length: 0\r\n\r\n");
         stream.write_all(answer.as_bytes()).await.expect("sent");
         // Repeated, the question would wait here for ever.
-        std::future::pending().await
+        std::future::pending::<()>().await;
     });
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("config");

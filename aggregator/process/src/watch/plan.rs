@@ -48,16 +48,16 @@ pub enum Step {
     /// Nothing, before this moment.
     Wait(Mark),
     /// Send a LIST, or the next page of it.
-    List(List),
+    List(ListQuery),
     /// Open a WATCH.
-    Watch(Watch),
+    Watch(WatchQuery),
     /// Read the open watch; at this moment, call [`Plan::on_read_deadline`].
     Read(Mark),
 }
 
 /// A LIST request.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct List {
+pub struct ListQuery {
     /// Which versions will do.
     pub version: ListVersion,
     /// `continue`: the next page of the LIST before.
@@ -77,7 +77,7 @@ pub enum ListVersion {
 
 /// A WATCH request.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Watch {
+pub struct WatchQuery {
     /// `resourceVersion`: what came after it.
     pub version: String,
     /// `timeoutSeconds`.
@@ -118,7 +118,7 @@ pub struct Plan {
 #[derive(Debug)]
 enum State {
     /// A LIST is due or on its way.
-    Listing { list: List, behind_since: Option<Mark> },
+    Listing { list: ListQuery, behind_since: Option<Mark> },
     /// A WATCH is due or on its way.
     Opening { version: String, timeout: Duration, relist: Mark },
     /// A WATCH is open. `heard` is when its last byte came.
@@ -128,7 +128,7 @@ enum State {
 impl Plan {
     /// A collection never listed yet. A watch silent for `silence` is opened again, with `None` never.
     pub fn new(silence: Option<Duration>, rng: Rng) -> Self {
-        let list = List { version: ListVersion::Any, continue_token: None };
+        let list = ListQuery { version: ListVersion::Any, continue_token: None };
         Self {
             state: State::Listing { list, behind_since: None },
             last_seen: None,
@@ -148,7 +148,7 @@ impl Plan {
         match &self.state {
             State::Listing { list, .. } => Step::List(list.clone()),
             State::Opening { version, timeout, .. } => {
-                Step::Watch(Watch { version: version.clone(), timeout: *timeout })
+                Step::Watch(WatchQuery { version: version.clone(), timeout: *timeout })
             }
             State::Watching { relist, heard, .. } => {
                 Step::Read(self.silence.map_or(*relist, |silence| (*heard + silence).min(*relist)))
@@ -272,7 +272,7 @@ impl Plan {
     fn relist(&mut self) {
         let version = self.last_seen.clone().map_or(ListVersion::Any, ListVersion::NotOlderThan);
         self.barren = 0;
-        self.state = State::Listing { list: List { version, continue_token: None }, behind_since: None };
+        self.state = State::Listing { list: ListQuery { version, continue_token: None }, behind_since: None };
     }
 
     /// Opens a watch again where the last one got to.

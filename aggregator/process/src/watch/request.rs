@@ -18,7 +18,7 @@ use tokio::time::timeout;
 use super::Options;
 use super::failure::{Failure, one_line};
 use super::items::{Item, Items, ListMeta};
-use super::plan::{List, ListVersion, Watch};
+use super::plan::{ListQuery, ListVersion, WatchQuery};
 
 /// Without `managedFields` a pod is half its size; servers that do not know the parameter ignore it.
 const ACCEPT: &str = "application/json;drop=metadata.managedFields,application/json";
@@ -88,7 +88,7 @@ pub(super) async fn next_bytes(body: &mut Body) -> Result<Option<Bytes>, Failure
 }
 
 /// The path and query of a LIST.
-pub(super) fn list_uri(collection: &str, options: &Options, list: &List) -> String {
+pub(super) fn list_uri(collection: &str, options: &Options, list: &ListQuery) -> String {
     let mut query = selectors(options);
     if let Some(limit) = options.page_size {
         query.append_pair("limit", &limit.to_string());
@@ -106,7 +106,7 @@ pub(super) fn list_uri(collection: &str, options: &Options, list: &List) -> Stri
 }
 
 /// The path and query of a WATCH.
-pub(super) fn watch_uri(collection: &str, options: &Options, watch: &Watch) -> String {
+pub(super) fn watch_uri(collection: &str, options: &Options, watch: &WatchQuery) -> String {
     let mut query = selectors(options);
     query
         .append_pair("watch", "1")
@@ -209,7 +209,7 @@ mod tests {
     const PODS: &str = "/api/v1/pods";
 
     fn list(options: &Options, version: ListVersion, continue_token: Option<&str>) -> String {
-        list_uri(PODS, options, &List { version, continue_token: continue_token.map(Into::into) })
+        list_uri(PODS, options, &ListQuery { version, continue_token: continue_token.map(Into::into) })
     }
 
     #[test]
@@ -231,7 +231,7 @@ mod tests {
 
     #[test]
     fn a_watch_asks_for_bookmarks_and_a_long_life() {
-        let watch = Watch { version: "17".into(), timeout: Duration::from_secs(2_345) };
+        let watch = WatchQuery { version: "17".into(), timeout: Duration::from_secs(2_345) };
         let options = Options { label_selector: Some("app=x,!y".into()), ..Options::default() };
         assert_eq!(
             watch_uri("/apis/apps/v1/deployments", &options, &watch),

@@ -34,7 +34,7 @@ impl Run {
         self.plan.on_page(self.now, version.into(), None)
     }
 
-    fn opened(&mut self) -> Watch {
+    fn opened(&mut self) -> WatchQuery {
         let (_, Step::Watch(watch)) = self.step() else { panic!("not a WATCH: {:?}", self.step()) };
         self.plan.on_opened(self.now);
         watch
@@ -59,7 +59,7 @@ impl Run {
 }
 
 fn list(version: ListVersion) -> Step {
-    Step::List(List { version, continue_token: None })
+    Step::List(ListQuery { version, continue_token: None })
 }
 
 fn not_older_than(version: &str) -> Step {
@@ -72,7 +72,7 @@ fn cut() -> Failure {
 
 /// Whether a step opens a watch at a version.
 fn watches_at(step: &Step, at: &str) -> bool {
-    matches!(step, Step::Watch(Watch { version, .. }) if version == at)
+    matches!(step, Step::Watch(WatchQuery { version, .. }) if version == at)
 }
 
 #[test]
@@ -340,7 +340,7 @@ fn pages_follow_their_token_and_an_expired_one_starts_over() {
     let mut run = Run::new();
     let token = Some("t".to_owned());
     assert_eq!(run.plan.on_page(run.now, "10".into(), token.clone()), Page::Partial);
-    assert_eq!(run.step().1, Step::List(List { version: ListVersion::Any, continue_token: token }));
+    assert_eq!(run.step().1, Step::List(ListQuery { version: ListVersion::Any, continue_token: token }));
     assert_eq!(run.fail(&Failure::Gone).1, list(ListVersion::Any));
     assert_eq!(run.listed("12"), Page::Complete { first: true, restored: false });
     assert_eq!(run.opened().version, "12");
