@@ -48,7 +48,9 @@ impl Contract {
         }
         if let Some(elements) = value.as_array() {
             assert!(schema["maxItems"].as_u64().is_none_or(|max| elements.len() as u64 <= max), "{path} is too long");
-            elements.iter().for_each(|element| self.check(&format!("{path}[]"), &schema["items"], element));
+            for element in elements {
+                self.check(&format!("{path}[]"), &schema["items"], element);
+            }
         }
         if let Some(members) = value.as_object()
             && schema["additionalProperties"].is_null()
