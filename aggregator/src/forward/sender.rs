@@ -71,6 +71,7 @@ pub async fn run(core: Arc<Core>, mut config: watch::Receiver<Arc<Config>>, phas
                 Some((known, sink)) => {
                     sink.send_replace(Arc::new(Sink::new(&target)));
                     *known = target;
+                    senders.core.with(|pipeline, now| pipeline.on_credentials_changed(&name, now));
                 }
                 None => {
                     let (sender, sink) = watch::channel(Arc::new(Sink::new(&target)));

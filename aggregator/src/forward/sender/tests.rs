@@ -1,5 +1,6 @@
 //! Senders in virtual time, with a stream in the place of standard output, and with files.
 
+use std::path::Path;
 use std::pin::Pin;
 use std::sync::Mutex;
 use std::task::{Context, Poll};
@@ -278,7 +279,7 @@ async fn senders_come_and_go_with_the_configuration() {
     let script = Script::new();
     let (tasks, _) = Tasks::new(script.phases());
     let attempts = Attempts::default();
-    let (publish, config) = watch::channel(Arc::new(targets(&["a"])));
+    let (publish, config) = watch::channel(Arc::new(targets(&["a"], "token")));
     let running = run(Arc::clone(&core), config, script.phases(), attempts.clone());
     tasks.spawn("forward", Stage::Flush, async move {
         running.await;
@@ -297,19 +298,23 @@ async fn senders_come_and_go_with_the_configuration() {
     find(&core, "node-1");
     until("a", 1).await;
     assert_eq!(attempts.count("b", Outcome::Unauthorized), 0, "nobody sends to b yet");
-    publish.send_replace(Arc::new(targets(&["b"])));
+    publish.send_replace(Arc::new(targets(&["b"], "token")));
     until("b", 2).await;
     assert_eq!(attempts.count("a", Outcome::Unauthorized), 1, "nobody sends to a any more");
+    let begun = core.clock().now();
+    publish.send_replace(Arc::new(targets(&["b"], "other-token")));
+    until("b", 3).await;
+    assert!(core.clock().now().since(begun) < SECOND, "another token file is tried at once");
     drop(publish);
     script.enter(Phase::Flushing);
     tasks.idle(Stage::Flush).await;
 }
 
 /// Targets of these names that hold everything back, because they have no token.
-fn targets(sinks: &[&str]) -> Config {
+fn targets(sinks: &[&str], token: &str) -> Config {
     let target = SinkTarget::Ingest(HttpTarget {
         url: "http://127.0.0.1:1/".parse().expect("a URL"),
-        token_file: Some("/nowhere/token".into()),
+        token_file: Some(Path::new("/nowhere").join(token)),
         ca_file: None,
         timeout: SECOND,
     });
