@@ -1,2 +1,116 @@
-//! node-agent.
+//! The node-agent: watches the pods of its own node and reports what is wrong with them.
+//!
+//! ```text
+//!   API server ──▶ watch ──▶ observe ──▶ detect ──▶ report ──▶ connection ──▶ aggregator
+//!               process::  crate::    rules::     crate::   crate::
+//!               watch      observe    Engine      report    connection
+//!                             ▲          ▲           │
+//!                             └──────────┴── rules, open findings
+//! ```
+//!
+//! Detect and report are pure: `now` and events go in, values come out. [`agent`](crate) moves these values between them
+//! and the sockets, in one loop on one thread. Invariants:
+//! - Everything is in memory and bounded; nothing is written on the node.
+//! - What cannot be seen neither fires nor resolves: while the watch is quiet the engine stands still.
+//! - Nothing is forgotten that the aggregator has not settled ([`report`]).
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, anyhow};
+use clap::Parser as _;
+use process::admin::{Admin, Shown};
+use process::tls::{self, ClientTls};
+use process::watch::{self, Watch};
+use process::{Clock, Exit, Liveness, Readiness, Shutdown, Stage, kube_client, logs};
+use prometheus_client::registry::Registry;
+use rules::{Engine, Observer};
+
+mod agent;
+pub mod connection;
+pub mod metrics;
+pub mod observe;
+pub mod options;
 pub mod report;
+
+use agent::{Agent, Waits};
+use connection::Connection;
+use metrics::Metrics;
+use observe::Sight;
+use options::{Config, Options};
+use report::Reporter;
+
+/// This build, as audit logs and the aggregator see it.
+const BUILD: &str = concat!("tocsin-node-agent/", env!("CARGO_PKG_VERSION"));
+/// A loop that has not turned for so long stands still.
+const STALLED: Duration = Duration::from_mins(2);
+/// The pods of one node: some hundreds of at most 1.5 MiB, a few KiB as a rule.
+const LIST_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// The whole process: reads its options, runs, and says how it ended.
+pub fn main() -> Result<(), Exit> {
+    let options = match Options::try_parse() {
+        Ok(options) => options,
+        Err(wish) if !wish.use_stderr() => return Ok(wish.print()?),
+        Err(error) => {
+            let text = error.render().to_string();
+            return Err(Exit::usage(anyhow!("{}", text.trim_start_matches("error: ").trim_end())));
+        }
+    };
+    let config = options.resolve().map_err(Exit::usage)?;
+    if !config.check {
+        logs::init(config.log_level, config.log_format)?;
+    }
+    // One thread: there is little to do, and a second one would cost more memory than all findings.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(run(config))
+}
+
+/// Runs one agent until a signal has led it through its shutdown, or something failed.
+pub async fn run(config: Config) -> Result<(), Exit> {
+    let Config { node, aggregator, ca_file, access, listen, log_level: _, log_format: _, shutdown_deadline, check } =
+        config;
+    tls::use_ring();
+    let clock = Clock::system();
+    let tls = ClientTls::from_file(ca_file).map_err(Exit::usage)?;
+    let client = kube_client::connect(&access, &clock, BUILD).await.map_err(Exit::usage)?;
+    if check {
+        println!("the configuration can be used");
+        return Ok(());
+    }
+    let (readiness, liveness) = (Readiness::new(), Liveness::new(clock.clone()));
+    let readiness_waits = Waits { listed: readiness.handle("first list"), session: readiness.handle("session") };
+    let shutdown = Shutdown::on_signals(readiness.clone())?;
+    let tasks = shutdown.tasks();
+    let mut rng = fastrand::Rng::new();
+    let options = watch::Options {
+        field_selector: Some(format!("spec.nodeName={node}")),
+        list_bytes_max: LIST_BYTES_MAX,
+        ..watch::Options::default()
+    };
+    let watch = Watch::new(client, clock.clone(), options, rng.fork());
+    let mut registry = Registry::default();
+    let metrics = Metrics::register(&mut registry, watch.health(), clock.clone());
+    let admin = Admin::bind(listen).await.with_context(|| format!("cannot listen on {listen}"))?;
+    tracing::info!(
+        target: "process", build = BUILD, node = &*node, aggregator = aggregator.address, admin = %admin.addr(), "started"
+    );
+    let agent = Agent {
+        watch,
+        sight: Sight::default(),
+        engine: Engine::new(Observer::NodeAgent { node }, Arc::new(rules::Config::default())),
+        reporter: Reporter::new(BUILD, rng.u64(..)),
+        connection: Connection::new(aggregator, tls, tasks.clone()),
+        metrics,
+        pulse: liveness.pulse("agent", STALLED),
+        readiness: readiness_waits,
+        trouble: None,
+        // The rest of the time is for what comes after.
+        flush_deadline: shutdown_deadline * 3 / 4,
+        clock,
+    };
+    let shown = Shown { readiness, liveness, registry: Arc::new(registry) };
+    tasks.spawn("admin", Stage::Background, admin.serve(tasks.clone(), shown));
+    tasks.spawn("agent", Stage::Flush, agent.run(shutdown.phases()));
+    Ok(shutdown.run(shutdown_deadline).await?)
+}

@@ -174,14 +174,17 @@ impl Reporter {
         }
     }
 
-    /// Takes in what the engine says has become of a finding. The same twice is no news.
-    pub fn on_change(&mut self, finding: Finding, now: Time) {
+    /// Takes in what the engine says has become of a finding. The same twice is no news. Says whether its state is
+    /// another than before.
+    pub fn on_change(&mut self, finding: Finding, now: Time) -> bool {
         if self.configuration.as_ref().is_some_and(|known| !knows(&known.config, &finding)) {
-            return;
+            return false;
         }
+        let (id, before) = (finding.id, self.findings.state(finding.id));
         if self.findings.change(finding) == Change::News {
             self.flush_by(now + COALESCE);
         }
+        before != self.findings.state(id)
     }
 
     /// The first LIST is complete: from now on what is there can be told whole.

@@ -123,13 +123,18 @@ impl Engine {
 
     /// Goes on with findings that an observer before this one left open. What the first complete LIST does not show
     /// again starts its hold then; what is not this observer's any more is cleared.
-    pub fn adopt(&mut self, open: Vec<Finding>, now: Time) {
+    ///
+    /// True when that LIST has been already: what it said about these is not known any more. Listed again, their holds
+    /// count from the API's own times, else from `now`.
+    pub fn adopt(&mut self, open: Vec<Finding>, now: Time) -> bool {
+        let mut list_again = false;
         for finding in open.into_iter().filter(|finding| finding.state != State::Cleared) {
             if self.is_mine(&finding) {
-                self.adopt_one(finding, now);
+                list_again |= self.adopt_one(finding, now);
             }
         }
         self.advance(now);
+        list_again
     }
 
     /// A pod is there or has changed.

@@ -219,7 +219,9 @@ impl Side {
         let known = self.known.values().cloned().collect();
         if list_first {
             self.engine.on_relist(pods, now);
-            self.engine.adopt(known, now);
+            if self.engine.adopt(known, now) {
+                self.engine.on_relist(pods, now);
+            }
         } else {
             self.engine.adopt(known, now);
             self.engine.on_relist(pods, now);

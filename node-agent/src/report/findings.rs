@@ -145,7 +145,9 @@ impl Findings {
         // Now it is known which clears make sense to whom.
         let over = |tracked: &&Tracked| tracked.then.is_some() || tracked.finding.state == State::Cleared;
         let over: Vec<FindingId> = self.tracked.values().filter(over).map(|tracked| tracked.finding.id).collect();
-        over.into_iter().for_each(|id| self.settle_clear(id));
+        for id in over {
+            self.settle_clear(id);
+        }
         adopted
     }
 
@@ -193,7 +195,14 @@ impl Findings {
         let unknown =
             self.tracked.values().filter(|tracked| !knows(&tracked.finding)).map(|tracked| tracked.finding.id);
         let unknown: Vec<FindingId> = unknown.collect();
-        unknown.into_iter().for_each(|id| self.forget(id));
+        for id in unknown {
+            self.forget(id);
+        }
+    }
+
+    /// The state that a finding was last said to be in; `None` when it is not kept.
+    pub(super) fn state(&self, id: FindingId) -> Option<State> {
+        self.tracked.get(&id).map(|tracked| tracked.then.as_ref().map_or(tracked.finding.state, |then| then.state))
     }
 
     /// The open set, as it is after the last change.

@@ -83,7 +83,9 @@ impl Agent {
     }
 
     fn changes(&mut self, findings: impl IntoIterator<Item = Finding>) {
-        findings.into_iter().for_each(|finding| self.reporter.on_change(finding, self.now));
+        for finding in findings {
+            self.reporter.on_change(finding, self.now);
+        }
     }
 
     fn next(&mut self) -> Next {

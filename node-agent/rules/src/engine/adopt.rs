@@ -9,17 +9,20 @@ use super::track::{Condition, Track};
 use super::{Engine, Observer};
 
 impl Engine {
-    pub(super) fn adopt_one(&mut self, mut finding: Finding, now: Time) {
+    /// True when its subject may have been shown already.
+    pub(super) fn adopt_one(&mut self, mut finding: Finding, now: Time) -> bool {
         let id = finding.id;
         let Some(settings) = self.config.of(finding.kind).filter(|_| self.admits(&finding)).cloned() else {
             finding.state = State::Cleared;
-            return self.outbox.push_ended(finding);
+            self.outbox.push_ended(finding);
+            return false;
         };
         let realm = Realm::of(finding.kind);
         let anchor = Anchor::of_subject(realm, &finding.subject);
         if let Some(track) = self.tracks.get_mut(&id) {
             track.take_over(&finding);
-            return self.rearm(id);
+            self.rearm(id);
+            return false;
         }
         if finding.is_edge() {
             self.memories.entry(anchor).or_insert_with(|| Memory::new(realm, &finding.subject)).spend_found(&finding);
@@ -37,6 +40,7 @@ impl Engine {
             (true, false) => self.quieten(id, now),
             (false, _) => {}
         }
+        listed
     }
 
     /// Whether a finding that others made could be this engine's.

@@ -155,6 +155,19 @@ fn what_was_left_open_and_is_not_there_any_more_starts_its_hold() {
 }
 
 #[test]
+fn what_is_adopted_late_counts_its_hold_from_the_apis_time_once_it_is_listed_again() {
+    let well = [pod().app(running(30), 3).ready(30).pod()];
+    let mut engine = fresh();
+    engine.on_relist(&well, time(400));
+    assert!(engine.adopt(vec![left_open()], time(400)), "list again");
+    assert_eq!(engine.next_deadline(), Some(time(1000)));
+    engine.on_relist(&well, time(400));
+    assert_eq!(engine.next_deadline(), Some(time(630)));
+    assert!(!engine.adopt(vec![left_open()], time(400)), "known already");
+    assert!(!fresh().adopt(vec![left_open()], time(400)), "the first LIST is still to come");
+}
+
+#[test]
 fn what_was_left_pending_and_is_not_there_any_more_is_cleared() {
     let mut engine = fresh();
     engine.adopt(vec![Finding { state: State::Pending, ..left_open() }], time(20));

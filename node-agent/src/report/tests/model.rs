@@ -315,7 +315,9 @@ proptest! {
     #[test]
     fn in_the_end_both_agree_and_nothing_was_lost(actions in prop::collection::vec(action(), 1..80)) {
         let mut world = World::new();
-        actions.iter().for_each(|action| world.play(action));
+        for action in &actions {
+            world.play(action);
+        }
         world.heal();
         world.check();
     }

@@ -1,0 +1,104 @@
+//! What `/metrics` shows. Every label has few values, and none comes from a pod.
+
+use std::fmt;
+
+use process::Clock;
+use process::watch::Health;
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
+use prometheus_client::metrics::counter::{ConstCounter, Counter};
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
+use prometheus_client::metrics::info::Info;
+use prometheus_client::registry::Registry;
+use wire::{Body, Report};
+
+use crate::connection::Failure;
+use crate::report::{Counts, Reporter};
+
+/// One label: its name and value.
+type Label = [(&'static str, &'static str); 1];
+
+/// The process's metrics; clones share them.
+#[derive(Clone, Debug, Default)]
+pub struct Metrics {
+    findings: Family<Label, Gauge>,
+    unsettled: Gauge,
+    session: Gauge,
+    reports: Family<Label, Counter>,
+    failures: Family<Label, Counter>,
+    shed: Counter,
+}
+
+/// The state of the watch, as it is when somebody asks.
+#[derive(Debug)]
+struct WatchMetrics {
+    health: Health,
+    clock: Clock,
+}
+
+impl Metrics {
+    /// Metrics that show up in `registry`, and those of the watch with them.
+    pub fn register(registry: &mut Registry, health: Health, clock: Clock) -> Self {
+        let metrics = Self::default();
+        let registry = registry.sub_registry_with_prefix("tocsin");
+        let version = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
+        registry.register("build", "This build", version);
+        registry.register("findings", "Findings that are not forgotten", metrics.findings.clone());
+        registry.register("findings_unsettled", "Findings whose fate is open", metrics.unsettled.clone());
+        registry.register("session_open", "1 while a session with the aggregator is open", metrics.session.clone());
+        registry.register("reports", "Reports sent, repetitions included", metrics.reports.clone());
+        registry.register("report_failures", "Exchanges with the aggregator that failed", metrics.failures.clone());
+        registry.register("findings_shed", "Findings that there was no room for", metrics.shed.clone());
+        registry.register_collector(Box::new(WatchMetrics { health, clock }));
+        for label in Failure::LABELS {
+            drop(metrics.failures.get_or_create(&[("reason", label)]));
+        }
+        metrics
+    }
+
+    /// Shows how the reporter stands.
+    pub fn show(&self, reporter: &Reporter) {
+        let Counts { pending, active, cleared, unsent: _, unsettled } = reporter.counts();
+        for (state, count) in [("pending", pending), ("active", active), ("cleared", cleared)] {
+            self.findings.get_or_create(&[("state", state)]).set(count as i64);
+        }
+        self.unsettled.set(unsettled as i64);
+        self.session.set(i64::from(reporter.is_together()));
+        self.shed.inc_by(reporter.shed().saturating_sub(self.shed.get()));
+    }
+
+    /// A report goes out.
+    pub fn report(&self, report: &Report) {
+        let kind = match &report.body {
+            Body::Full(_) => "full",
+            Body::Delta(entries) if entries.is_empty() => "heartbeat",
+            Body::Delta(_) => "delta",
+        };
+        self.reports.get_or_create(&[("kind", kind)]).inc();
+    }
+
+    /// An exchange with the aggregator failed.
+    pub fn failure(&self, failure: &Failure) {
+        self.failures.get_or_create(&[("reason", failure.label())]).inc();
+    }
+}
+
+impl Collector for WatchMetrics {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let Self { health, clock } = self;
+        let age = clock.mark().since(health.last_heard()).as_secs_f64();
+        let live = ConstGauge::new(i64::from(health.is_live()));
+        show(&mut encoder, "watch_live", "1 while what happens on the node is heard", &live)?;
+        show(&mut encoder, "watch_age_seconds", "Time since the API server was last heard", &ConstGauge::new(age))?;
+        let mut count = |name, help, count: u64| show(&mut encoder, name, help, &ConstCounter::new(count));
+        count("watch_lists", "Complete LISTs", health.lists())?;
+        count("watch_opens", "Opened WATCHes", health.watches())?;
+        count("watch_failures", "LISTs and WATCHes that failed", health.failures())?;
+        count("watch_skipped", "Objects that could not be decoded", health.skipped())
+    }
+}
+
+fn show(encoder: &mut DescriptorEncoder<'_>, name: &str, help: &str, metric: &impl EncodeMetric) -> fmt::Result {
+    metric.encode(encoder.encode_descriptor(name, help, None, metric.metric_type())?)
+}

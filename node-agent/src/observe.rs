@@ -1,0 +1,221 @@
+//! What the watch shows becomes what the engine knows.
+//!
+//! While the watch is quiet the engine stands still: what nobody can see neither fires nor resolves. When it is heard
+//! again after a time in which something would have fired or resolved, everything is listed first, so that what happened
+//! meanwhile is known before any of it is judged.
+
+use process::watch::Event;
+use rules::{Engine, Pod, Time};
+
+/// Whether what happens is heard.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Sight {
+    /// Not yet, or not any more: time stands still.
+    #[default]
+    Blind,
+    /// It is again, but what happened in between comes with the next LIST: time stands still until then.
+    Catching,
+    /// It is.
+    Live,
+}
+
+/// What is to be done besides.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Then {
+    /// Nothing.
+    Nothing,
+    /// The LIST was complete: what there is can be told whole.
+    Synced,
+    /// Ask for everything once more.
+    ListAgain,
+}
+
+impl Sight {
+    /// Shows an event to the engine.
+    pub fn observe(&mut self, event: Event<Pod>, engine: &mut Engine, now: Time) -> Then {
+        match event {
+            Event::Listed { objects, skipped, first, restored: _ } => {
+                if skipped.is_empty() || first {
+                    engine.on_relist(&objects, now);
+                } else {
+                    // Who was passed over is there all the same: nobody may be taken for gone because of this list.
+                    for pod in &objects {
+                        engine.on_pod(pod, now);
+                    }
+                }
+                if *self == Self::Catching {
+                    *self = Self::Live;
+                }
+                return Then::Synced;
+            }
+            Event::Applied(pod) => engine.on_pod(&pod, now),
+            Event::Deleted(pod) => engine.on_pod_deleted(&pod, now),
+            Event::Quiet { .. } => *self = Self::Blind,
+            Event::Live if engine.next_deadline().is_some_and(|deadline| deadline <= now) => {
+                *self = Self::Catching;
+                return Then::ListAgain;
+            }
+            Event::Live => *self = Self::Live,
+        }
+        Then::Nothing
+    }
+
+    /// When the engine is to be ticked next; `None` while time stands still.
+    pub fn next_deadline(self, engine: &Engine) -> Option<Time> {
+        match self {
+            Self::Blind | Self::Catching => None,
+            Self::Live => engine.next_deadline(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use process::watch::Failure;
+    use rules::view::Meta;
+    use rules::{Config, Finding, Observer, State};
+
+    use super::*;
+
+    const START: Time = Time::from_millis(1_778_000_000_000);
+
+    /// A node's engine and what it sees, in a test's hands.
+    struct Seer {
+        engine: Engine,
+        sight: Sight,
+        now: Time,
+    }
+
+    impl Seer {
+        /// A LIST and an open watch.
+        fn live(pods: Vec<Pod>) -> Self {
+            let engine = Engine::new(Observer::NodeAgent { node: "node-1".into() }, Arc::new(Config::default()));
+            let mut seer = Self { engine, sight: Sight::default(), now: START };
+            assert_eq!(seer.shows(listed(pods, Vec::new(), true)), Then::Synced);
+            assert_eq!(seer.shows(Event::Live), Then::Nothing);
+            seer
+        }
+
+        fn shows(&mut self, event: Event<Pod>) -> Then {
+            self.sight.observe(event, &mut self.engine, self.now)
+        }
+
+        /// Time passes, and the engine is ticked when it wants and may be.
+        fn pass(&mut self, span: Duration) {
+            let end = self.now + span;
+            while let Some(at) = self.sight.next_deadline(&self.engine).filter(|at| *at <= end) {
+                self.now = self.now.max(at);
+                self.engine.on_tick(self.now);
+            }
+            self.now = end;
+        }
+
+        fn states(&mut self) -> Vec<(String, State)> {
+            let name = |finding: Finding| (format!("{} {}", finding.kind, finding.subject.pod), finding.state);
+            self.engine.changes().into_iter().map(name).collect()
+        }
+    }
+
+    /// A pod whose image cannot be pulled, since the start.
+    fn ill(name: &str) -> Pod {
+        pod(name, r#"{"waiting": {"reason": "ImagePullBackOff", "message": "no such image"}}"#, "Pending", "False")
+    }
+
+    fn well(name: &str) -> Pod {
+        pod(name, &format!(r#"{{"running": {{"startedAt": "{START}"}}}}"#), "Running", "True")
+    }
+
+    fn pod(name: &str, state: &str, phase: &str, ready: &str) -> Pod {
+        let condition = format!(r#"{{"type": "Ready", "status": "{ready}", "lastTransitionTime": "{START}"}}"#);
+        let status = format!(
+            r#"{{"phase": "{phase}", "startTime": "{START}", "conditions": [{condition}], "containerStatuses":
+                [{{"name": "app", "ready": {}, "restartCount": 0, "image": "app:1", "state": {state}}}]}}"#,
+            ready == "True"
+        );
+        let meta = format!(
+            r#"{{"name": "{name}", "namespace": "shop", "uid": "uid-{name}", "creationTimestamp": "{START}"}}"#
+        );
+        let spec = r#"{"nodeName": "node-1", "containers": [{"name": "app", "image": "app:1"}]}"#;
+        serde_json::from_str(&format!(r#"{{"metadata": {meta}, "spec": {spec}, "status": {status}}}"#))
+            .expect("it is a pod")
+    }
+
+    fn listed(objects: Vec<Pod>, skipped: Vec<Meta>, first: bool) -> Event<Pod> {
+        Event::Listed { objects, skipped, first, restored: false }
+    }
+
+    fn quiet() -> Event<Pod> {
+        Event::Quiet { reason: Failure::Silent }
+    }
+
+    fn is(pod: &str, state: State) -> Vec<(String, State)> {
+        vec![(format!("ImagePull {pod}"), state)]
+    }
+
+    #[test]
+    fn while_nothing_is_heard_nothing_fires() {
+        let mut seer = Seer::live(vec![ill("a")]);
+        assert_eq!(seer.states(), is("a", State::Pending));
+        seer.shows(quiet());
+        seer.pass(Duration::from_hours(1));
+        assert_eq!(seer.states(), []);
+        assert_eq!(seer.shows(Event::Live), Then::ListAgain);
+        assert_eq!(seer.states(), [], "what happened meanwhile is not known yet");
+        assert_eq!(seer.shows(listed(vec![ill("a")], Vec::new(), false)), Then::Synced);
+        assert_eq!(seer.states(), is("a", State::Active));
+        assert_eq!(seer.sight, Sight::Live);
+    }
+
+    #[test]
+    fn while_nothing_is_heard_nothing_resolves() {
+        let mut seer = Seer::live(vec![ill("a")]);
+        seer.pass(Duration::from_mins(2));
+        assert_eq!(seer.states(), is("a", State::Active));
+        seer.shows(Event::Applied(well("a")));
+        seer.shows(quiet());
+        seer.pass(Duration::from_hours(1));
+        assert_eq!(seer.shows(Event::Live), Then::ListAgain);
+        // It fell ill again before anybody looked.
+        seer.shows(listed(vec![ill("a")], Vec::new(), false));
+        seer.pass(Duration::from_hours(1));
+        assert_eq!(seer.states(), []);
+    }
+
+    #[test]
+    fn a_short_silence_in_which_nothing_was_due_needs_no_list() {
+        let mut seer = Seer::live(vec![ill("a")]);
+        seer.shows(quiet());
+        seer.pass(Duration::from_secs(5));
+        assert_eq!(seer.shows(Event::Live), Then::Nothing);
+        seer.pass(Duration::from_mins(2));
+        assert_eq!(seer.states(), is("a", State::Active));
+    }
+
+    #[test]
+    fn a_pod_that_could_not_be_decoded_is_not_taken_for_gone() {
+        let mut seer = Seer::live(vec![ill("a")]);
+        seer.pass(Duration::from_mins(2));
+        assert_eq!(seer.states(), is("a", State::Active));
+        let skipped = vec![Meta { name: "a".into(), ..Meta::default() }];
+        seer.shows(listed(Vec::new(), skipped, false));
+        seer.pass(Duration::from_hours(1));
+        assert_eq!(seer.states(), []);
+        seer.shows(listed(Vec::new(), Vec::new(), false));
+        seer.pass(Duration::from_hours(1));
+        assert_eq!(seer.states(), is("a", State::Cleared));
+    }
+
+    #[test]
+    fn what_is_applied_and_deleted_reaches_the_engine() {
+        let mut seer = Seer::live(Vec::new());
+        seer.shows(Event::Applied(ill("a")));
+        seer.pass(Duration::from_mins(2));
+        assert_eq!(seer.states(), is("a", State::Active));
+        seer.shows(Event::Deleted(ill("a")));
+        seer.pass(Duration::from_hours(1));
+        assert_eq!(seer.states(), is("a", State::Cleared));
+    }
+}
