@@ -156,6 +156,11 @@ impl Cluster {
         control_plane::api_url()
     }
 
+    /// The store's address: plain HTTP, and valid in the cluster's network only.
+    pub fn etcd_url(&self) -> &'static str {
+        control_plane::ETCD_URL
+    }
+
     /// The authority (PEM) that the API server's and the kubelet's certificates are signed by.
     pub fn authority(&self) -> PathBuf {
         self.pki.authority()

@@ -10,7 +10,7 @@ use super::network::{NODE_ADDRESS, NetworkNamespace, SERVICE_RANGE};
 use super::parts::Parts;
 use super::pki::Pki;
 
-const ETCD_URL: &str = "http://127.0.0.1:2379";
+pub(super) const ETCD_URL: &str = "http://127.0.0.1:2379";
 const API_PORT: u16 = 6443;
 
 /// What the command lines are made from.
