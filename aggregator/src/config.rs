@@ -14,7 +14,7 @@ use std::time::Duration;
 use reqwest::Url;
 
 pub use self::tree::Problems;
-pub use self::values::is_object_name;
+pub use self::values::{is_object_name, parse_duration};
 use crate::settings::Settings;
 
 /// The configuration, resolved: every value is there and within its bounds.

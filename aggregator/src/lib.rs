@@ -1,5 +1,29 @@
-//! The aggregator.
+//! The aggregator: one place that hears every node-agent, and tells the outside world, once.
+//!
+//! ```text
+//!   node-agents ──TLS──▶ ingest::server ─▶ ingest::sessions ─┐
+//!                                                            ├▶ dedupe ─▶ limit ─▶ forward::outbox ─▶ forward::sender ─▶ sinks
+//!   API server ──watch──▶ observe (rules::Engine) ───────────┘     ▲
+//!        └────────get────▶ verify ─────────────────────────────────┘
+//!
+//!                         └──────────── pipeline: pure, behind core ────────────┘
+//! ```
+//!
+//! Everything between a report and a notification is pure and lies in [`pipeline`]: values and `now` go in, values come
+//! out. [`core`] shares it and rings when something has changed; the tasks around it move values between it and sockets.
+//!
+//! Invariants:
+//! - Every finding is observed once and is in exactly one place: told, merged, suppressed, shed or pending, with a reason
+//!   ([`dedupe::accounts`]). The books balance in every test and in every scrape ([`metrics`]).
+//! - Unknown never resolves: what nobody can see freezes, and after a start nothing resolves before its node has
+//!   reported.
+//! - A notification has one key and one body for as long as it may have been received, and an issue is told to be over
+//!   only where it was told to be there.
+//! - Nothing is settled towards an agent before its fate is decided, so this process may end at any moment.
+//! - All memory has a bound, by count and by length.
+
 pub mod api;
+mod cluster_id;
 pub mod config;
 pub mod core;
 pub mod dedupe;
@@ -8,7 +32,101 @@ pub mod ingest;
 pub mod limit;
 pub mod metrics;
 pub mod observe;
+pub mod options;
 pub mod pipeline;
 pub mod settings;
 pub mod sinks;
+mod start;
+mod ticker;
 pub mod verify;
+
+use std::pin::pin;
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use clap::Parser as _;
+use process::admin::{Admin, Shown};
+use process::tls::{self, ServerTls};
+use process::{Clock, Exit, Liveness, Readiness, Shutdown, Stage, kube_client, logs};
+
+use crate::config::reload::Reload;
+use crate::metrics::Metrics;
+use crate::options::{Launch, Options};
+use crate::start::Start;
+
+/// This build, as audit logs see it.
+const BUILD: &str = concat!("tocsin-aggregator/", env!("CARGO_PKG_VERSION"));
+/// Threads that do the work: a fixed number, whatever the machine has. The pipeline is behind one lock, and what is left
+/// is sockets.
+const WORKERS: usize = 2;
+/// Threads for reading files.
+const BLOCKING_THREADS_MAX: usize = 4;
+
+/// The whole process: reads its options, runs, and says how it ended.
+pub fn main() -> Result<(), Exit> {
+    let options = match Options::try_parse() {
+        Ok(options) => options,
+        Err(wish) if !wish.use_stderr() => return Ok(wish.print()?),
+        Err(error) => return Err(Exit::usage(error)),
+    };
+    let launch = options.resolve().map_err(Exit::usage)?;
+    if !launch.check {
+        logs::init(launch.log_level, launch.log_format)?;
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(WORKERS)
+        .max_blocking_threads(BLOCKING_THREADS_MAX)
+        .enable_all()
+        .build()?;
+    runtime.block_on(run(launch))
+}
+
+/// Runs one aggregator until a signal has led it through its shutdown, or something failed.
+pub async fn run(launch: Launch) -> Result<(), Exit> {
+    let Launch {
+        config,
+        namespace,
+        access,
+        agents_listen,
+        metrics_listen,
+        api_listen,
+        tls_cert,
+        tls_key,
+        log_level: _,
+        log_format: _,
+        shutdown_deadline,
+        check,
+    } = launch;
+    let (reload, config) = Reload::begin(&config, &namespace).await.map_err(Exit::Usage)?;
+    if check {
+        println!("ok");
+        return Ok(());
+    }
+    tls::use_ring();
+    let clock = Clock::system();
+    let tls = ServerTls::from_files(tls_cert, tls_key).map_err(Exit::usage)?;
+    let client = kube_client::connect(&access, &clock, BUILD).await.map_err(Exit::usage)?;
+    let (readiness, liveness) = (Readiness::new(), Liveness::new(clock.clone()));
+    let shutdown = Shutdown::on_signals(readiness.clone())?;
+    let (metrics, registry) = Metrics::new();
+    let admin = bound(Admin::bind(metrics_listen).await, metrics_listen)?;
+    let api = bound(api::Api::bind(api_listen).await, api_listen)?;
+    let agents = bound(tokio::net::TcpListener::bind(agents_listen).await, agents_listen)?;
+    tracing::info!(
+        target: "process", build = BUILD, agents = %agents.local_addr()?, admin = %admin.addr(), api = %api.addr(), "started"
+    );
+    let (tasks, phases) = (shutdown.tasks(), shutdown.phases());
+    let shown = Shown { readiness: readiness.clone(), liveness: liveness.clone(), registry: Arc::new(registry) };
+    tasks.spawn("admin", Stage::Background, admin.serve(tasks.clone(), shown));
+    let start = Start { namespace, clock, client, tls, tasks, phases, readiness, liveness, metrics };
+    let mut ending = pin!(shutdown.run(shutdown_deadline));
+    tokio::select! {
+        ended = &mut ending => return Ok(ended?),
+        () = start.all(reload, config, agents, api) => {}
+    }
+    Ok(ending.await?)
+}
+
+fn bound<T>(bound: std::io::Result<T>, addr: std::net::SocketAddr) -> anyhow::Result<T> {
+    bound.with_context(|| format!("cannot listen on {addr}"))
+}

@@ -5,11 +5,10 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
-use process::clock::Clock;
 use prometheus_client::collector::Collector;
-use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, NoLabelSet};
+use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric, NoLabelSet};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Registry;
 use rules::{Kind, Severity};
@@ -25,6 +24,10 @@ use crate::ingest::server::Counts;
 use crate::observe::{Healths, Seen};
 use crate::pipeline::Pipeline;
 
+/// All metrics. Before the process knows which cluster it is in there are no figures yet; its port answers all the same.
+#[derive(Debug, Default)]
+pub struct Metrics(OnceLock<Sources>);
+
 /// Where the figures are.
 #[derive(Debug)]
 pub struct Sources {
@@ -36,6 +39,10 @@ pub struct Sources {
     pub watches: Healths,
     /// What it sees of its agents.
     pub seen: watch::Receiver<Seen>,
+    /// What was sent.
+    pub attempts: Attempts,
+    /// What agents asked.
+    pub ingest: Counts,
 }
 
 /// What the pipeline's figures are at one moment.
@@ -52,36 +59,34 @@ struct Figures {
 const PREFIX: &str = "tocsin";
 const SEVERITIES: [Severity; 3] = [Severity::Critical, Severity::Warning, Severity::Info];
 
-/// Everything that `/metrics` shows.
-pub fn registry(sources: Sources, attempts: &Attempts, ingest: &Counts) -> Registry {
-    let mut registry = Registry::with_prefix(PREFIX);
-    registry.register("sink_attempts", "Attempts to send a batch, by outcome", attempts.family());
-    let Counts { connections, dropped, requests } = ingest.clone();
-    registry.register("ingest_connections", "Open connections of agents", connections);
-    registry.register("ingest_dropped", "Connections closed for what their peer did or did not do", dropped);
-    registry.register("ingest_requests", "Requests of agents, by answer", requests);
-    registry.register_collector(Box::new(sources));
-    registry
+impl Metrics {
+    /// Metrics without figures, and the registry that shows them.
+    pub fn new() -> (Arc<Self>, Registry) {
+        let metrics = Arc::new(Self::default());
+        let mut registry = Registry::with_prefix(PREFIX);
+        registry.register_collector(Box::new(Arc::clone(&metrics)));
+        (metrics, registry)
+    }
+
+    /// From now on there are figures.
+    pub fn show(&self, sources: Sources) {
+        // A second source would be a second pipeline: there is one in a process.
+        let _ = self.0.set(sources);
+    }
 }
 
-impl Collector for Sources {
+impl Collector for Metrics {
     fn encode(&self, encoder: DescriptorEncoder) -> fmt::Result {
         let mut out = Out(encoder);
         out.info("build", "What runs here", &[("version", env!("CARGO_PKG_VERSION"))])?;
-        let figures = self.core.quietly(|pipeline, _| Figures::of(pipeline));
-        self.encode_findings(&mut out, &figures)?;
+        let Some(sources) = self.0.get() else { return Ok(()) };
+        let figures = sources.core.quietly(|pipeline, _| Figures::of(pipeline));
+        sources.encode_findings(&mut out, &figures)?;
         encode_sinks(&mut out, &figures)?;
-        self.encode_watches(&mut out, self.core.clock())?;
-        out.counter(
-            "config_reload_failures",
-            "Changed files that were rejected or unreadable",
-            self.config.failures(),
-        )?;
-        out.gauge(
-            "config_in_force",
-            "Whether what is in force is what the file says",
-            u64::from(self.config.is_in_force()),
-        )
+        out.registered("sink_attempts", "Attempts to send a batch, by outcome", &sources.attempts.family())?;
+        sources.encode_ingest(&mut out)?;
+        sources.encode_watches(&mut out)?;
+        sources.encode_config(&mut out)
     }
 }
 
@@ -118,8 +123,22 @@ impl Sources {
         )
     }
 
-    fn encode_watches(&self, out: &mut Out<'_>, clock: &Clock) -> fmt::Result {
-        let now = clock.mark();
+    fn encode_ingest(&self, out: &mut Out<'_>) -> fmt::Result {
+        let Counts { connections, dropped, requests } = &self.ingest;
+        out.registered("ingest_connections", "Open connections of agents", connections)?;
+        out.registered("ingest_dropped", "Connections closed for what their peer did or did not do", dropped)?;
+        out.registered("ingest_requests", "Requests of agents, by answer", requests)
+    }
+
+    fn encode_config(&self, out: &mut Out<'_>) -> fmt::Result {
+        let failures = self.config.failures();
+        out.counter("config_reload_failures", "Changed files that were rejected or unreadable", failures)?;
+        let is_in_force = u64::from(self.config.is_in_force());
+        out.gauge("config_in_force", "Whether what is in force is what the file says", is_in_force)
+    }
+
+    fn encode_watches(&self, out: &mut Out<'_>) -> fmt::Result {
+        let now = self.core.clock().mark();
         let of = |figure: fn(&process::watch::Health) -> u64| {
             self.watches.iter().map(move |(name, health)| ([("watch", *name)], figure(health)))
         };
@@ -217,6 +236,11 @@ impl Out<'_> {
             metric.encode_family(&labels)?.encode_counter::<NoLabelSet, _, u64>(&value, None)?;
         }
         Ok(())
+    }
+
+    /// What is counted where it happens.
+    fn registered(&mut self, name: &str, help: &str, metric: &impl EncodeMetric) -> fmt::Result {
+        metric.encode(self.0.encode_descriptor(name, help, None, metric.metric_type())?)
     }
 
     fn info(&mut self, name: &str, help: &str, labels: &[(&str, &str)]) -> fmt::Result {

@@ -9,7 +9,6 @@ use std::time::Duration;
 
 use process::clock::Clock;
 use tokio::io::AsyncReadExt as _;
-use tokio::sync::watch;
 use xxhash_rust::xxh3::xxh3_128;
 
 use super::{Config, FILE_BYTES_MAX};
@@ -74,15 +73,15 @@ impl Reload {
         Arc::clone(&self.health)
     }
 
-    /// Publishes the configuration whenever the file changes to another that is right.
-    pub async fn follow(mut self, clock: Clock, publish: watch::Sender<Arc<Config>>) -> anyhow::Result<()> {
+    /// Hands the configuration to `apply` whenever the file changes to another that is right.
+    pub async fn follow(mut self, clock: Clock, mut apply: impl FnMut(Config)) -> anyhow::Result<()> {
         loop {
             clock.sleep(POLL).await;
             match self.judge(read(&self.path).await) {
                 Verdict::Same => {}
                 Verdict::New(config) => {
                     tracing::info!(target: "config", path = %self.path.display(), "config_reloaded");
-                    publish.send_replace(Arc::from(config));
+                    apply(*config);
                 }
                 Verdict::Rejected(problems) => {
                     tracing::error!(target: "config", path = %self.path.display(), problems, "config_rejected");
@@ -126,6 +125,8 @@ async fn read(path: &Path) -> Result<String, String> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Mutex;
+
     use rules::Time;
 
     use super::*;
@@ -162,8 +163,10 @@ mod tests {
         let (reload, config) = Reload::begin(&mount.file(), "tocsin").await.expect("a right file");
         assert_eq!(config.settings.cluster.name, "one");
         let health = reload.health();
-        let (publish, mut published) = watch::channel(Arc::new(config));
-        let following = reload.follow(clock.clone(), publish);
+        let applied = Mutex::new(Vec::new());
+        let following = reload.follow(clock.clone(), |config| {
+            applied.lock().expect("unpoisoned").push(config.settings.cluster.name);
+        });
         let looking = async {
             // Nothing tells that a look is over, so time goes on until what is waited for is there.
             let until = async |reached: &dyn Fn() -> bool| {
@@ -174,12 +177,12 @@ mod tests {
             };
             mount.swap("2", "clusterNam: two");
             until(&|| !health.is_in_force()).await;
-            assert!(!published.has_changed().expect("it publishes"), "what was in force stays so");
+            assert!(applied.lock().expect("unpoisoned").is_empty(), "what was in force stays so");
             assert_eq!(health.failures(), 1);
             mount.swap("3", "clusterName: three");
-            until(&|| health.is_in_force()).await;
-            published.changed().await.expect("it publishes");
-            assert_eq!(published.borrow_and_update().settings.cluster.name, "three");
+            until(&|| !applied.lock().expect("unpoisoned").is_empty()).await;
+            assert_eq!(*applied.lock().expect("unpoisoned"), ["three"]);
+            assert!(health.is_in_force());
             std::fs::remove_file(mount.file()).expect("removed");
             until(&|| !health.is_in_force()).await;
             assert_eq!(health.failures(), 2);

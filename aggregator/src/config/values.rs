@@ -183,8 +183,8 @@ fn one_of<T, const N: usize>(value: &Value, choices: [(String, T); N]) -> Result
     chosen.map(|(_, choice)| choice).ok_or_else(|| format!("expected one of {names}, found {}", found(value)))
 }
 
-/// `90s`, `1h30m`: numbers with a unit each.
-fn parse_duration(text: &str) -> Option<Duration> {
+/// Reads `90s`, `1h30m`: numbers with a unit each (ms, s, m, h, d).
+pub fn parse_duration(text: &str) -> Option<Duration> {
     let mut rest = text;
     let mut millis: u64 = 0;
     while !rest.is_empty() {

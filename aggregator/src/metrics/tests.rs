@@ -1,5 +1,6 @@
 use std::time::Duration;
 
+use process::Clock;
 use prometheus_client::encoding::text::encode;
 use rules::{Evidence, Finding, FindingId, Incarnation, Owner, Seen as FoundHow, State, Subject, Time};
 use wire::Epoch;
@@ -9,14 +10,21 @@ use crate::observe::fleet::Strength;
 use crate::settings::{Settings, SinkSettings};
 
 fn scrape(core: &Arc<Core>, seen: Seen) -> String {
-    let sources = Sources {
+    let (metrics, registry) = Metrics::new();
+    metrics.show(Sources {
         core: Arc::clone(core),
         config: Arc::default(),
         watches: ["unscheduled_pods", "nodes", "agent_pods"].map(|name| (name, process::watch::Health::default())),
         seen: watch::channel(seen).1,
-    };
+        attempts: Attempts::default(),
+        ingest: Counts::default(),
+    });
+    text_of(&registry)
+}
+
+fn text_of(registry: &Registry) -> String {
     let mut text = String::new();
-    encode(&mut text, &registry(sources, &Attempts::default(), &Counts::default())).expect("written");
+    encode(&mut text, registry).expect("written");
     text
 }
 
@@ -96,4 +104,10 @@ fn agents_watches_and_the_configuration_are_shown() {
     assert_eq!(value(&text, "tocsin_resyncing"), 1);
     assert!(text.contains(&format!("tocsin_build_info{{version=\"{}\"}} 1", env!("CARGO_PKG_VERSION"))), "{text}");
     assert!(text.ends_with("# EOF\n"));
+}
+
+#[test]
+fn before_there_are_figures_the_build_is_shown() {
+    let (_, registry) = Metrics::new();
+    assert!(text_of(&registry).contains("tocsin_build_info{"));
 }

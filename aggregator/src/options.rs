@@ -1,0 +1,212 @@
+//! The command line and the environment, and what they resolve to.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Parser;
+use process::kube_client::Access;
+use process::logs::{Format, Level};
+use thiserror::Error;
+
+use crate::config::{is_object_name, parse_duration};
+
+/// The longest time to end in.
+const SHUTDOWN_MAX: Duration = Duration::from_mins(5);
+
+/// Collects what Tocsin's node-agents find, deduplicates it, and tells the outside world, once.
+#[derive(Clone, Debug, Parser)]
+#[command(name = "tocsin-aggregator", version)]
+pub struct Options {
+    /// The configuration, YAML; followed as it changes
+    #[arg(long, env = "TOCSIN_CONFIG", default_value = "/etc/tocsin/config.yaml", value_name = "FILE")]
+    config: PathBuf,
+    /// The namespace of this installation
+    #[arg(long, env = "TOCSIN_NAMESPACE", default_value = "tocsin", value_name = "NAME")]
+    namespace: String,
+    /// How to reach the API server from outside of a cluster [default: the pod's own ServiceAccount]
+    #[arg(long, env = "TOCSIN_KUBECONFIG", value_name = "FILE")]
+    kubeconfig: Option<String>,
+    /// A context of the kubeconfig other than its current one
+    #[arg(long, env = "TOCSIN_CONTEXT", value_name = "NAME")]
+    context: Option<String>,
+    /// Where agents report
+    #[arg(long, env = "TOCSIN_AGENTS_LISTEN", default_value = "0.0.0.0:8443", value_name = "IP:PORT")]
+    agents_listen: String,
+    /// Where /metrics, /livez and /readyz are
+    #[arg(long, env = "TOCSIN_METRICS_LISTEN", default_value = "0.0.0.0:8080", value_name = "IP:PORT")]
+    metrics_listen: String,
+    /// Where /api/v1/issues is; on the loopback interface, as it asks nobody who they are
+    #[arg(long, env = "TOCSIN_API_LISTEN", default_value = "127.0.0.1:8081", value_name = "IP:PORT")]
+    api_listen: String,
+    /// The certificate chain that agents are shown, PEM; read again when it changes
+    #[arg(long, env = "TOCSIN_TLS_CERT", default_value = "/var/run/tocsin/tls/tls.crt", value_name = "FILE")]
+    tls_cert: PathBuf,
+    /// Its private key, PEM
+    #[arg(long, env = "TOCSIN_TLS_KEY", default_value = "/var/run/tocsin/tls/tls.key", value_name = "FILE")]
+    tls_key: PathBuf,
+    /// error, warn, info, debug or trace
+    #[arg(long, env = "TOCSIN_LOG_LEVEL", default_value = "info", value_name = "LEVEL")]
+    log_level: String,
+    /// json or text
+    #[arg(long, env = "TOCSIN_LOG_FORMAT", default_value = "json", value_name = "FORMAT")]
+    log_format: String,
+    /// The time in which to send what is left after SIGTERM, 1s to 5m
+    #[arg(long, env = "TOCSIN_SHUTDOWN_DEADLINE", default_value = "25s", value_name = "DURATION")]
+    shutdown_deadline: String,
+    /// Say whether the configuration can be used, and end
+    #[arg(long)]
+    check: bool,
+}
+
+/// What the process goes by: checked, with nothing left to look up but the files.
+#[derive(Clone, Debug)]
+pub struct Launch {
+    /// The configuration file.
+    pub config: PathBuf,
+    /// The namespace of this installation.
+    pub namespace: String,
+    /// How to reach the API server.
+    pub access: Access,
+    /// Where agents report.
+    pub agents_listen: SocketAddr,
+    /// Where the admin port is.
+    pub metrics_listen: SocketAddr,
+    /// Where the API is: on the loopback interface.
+    pub api_listen: SocketAddr,
+    /// The certificate chain that agents are shown.
+    pub tls_cert: PathBuf,
+    /// Its private key.
+    pub tls_key: PathBuf,
+    /// How much is logged.
+    pub log_level: Level,
+    /// How a log line looks.
+    pub log_format: Format,
+    /// How long ending may take.
+    pub shutdown_deadline: Duration,
+    /// Only say whether the configuration can be used.
+    pub check: bool,
+}
+
+/// An option that cannot be used, and what to do about it.
+#[derive(Debug, Error, PartialEq, Eq)]
+#[error("--{option}: {problem}")]
+pub struct Invalid {
+    option: &'static str,
+    problem: String,
+}
+
+impl Options {
+    /// Checks every option.
+    pub fn resolve(self) -> Result<Launch, Invalid> {
+        let Self {
+            config,
+            namespace,
+            kubeconfig,
+            context,
+            agents_listen,
+            metrics_listen,
+            api_listen,
+            tls_cert,
+            tls_key,
+            log_level,
+            log_format,
+            shutdown_deadline,
+            check,
+        } = self;
+        if !is_object_name(&namespace) {
+            let hint = "is no namespace: set TOCSIN_NAMESPACE from the downward API (metadata.namespace)";
+            return Err(invalid("namespace", format!("{namespace:?} {hint}")));
+        }
+        let api_listen = address("api-listen", &api_listen)?;
+        if !api_listen.ip().is_loopback() {
+            let hint = "is not on the loopback interface: use 127.0.0.1 and kubectl port-forward";
+            return Err(invalid("api-listen", format!("{api_listen} {hint}")));
+        }
+        let deadline = parse_duration(&shutdown_deadline)
+            .filter(|deadline| (Duration::from_secs(1)..=SHUTDOWN_MAX).contains(deadline))
+            .ok_or_else(|| {
+                let problem = format!("{shutdown_deadline:?} is no duration from 1s to 5m, for example 25s");
+                invalid("shutdown-deadline", problem)
+            })?;
+        Ok(Launch {
+            config,
+            namespace,
+            access: Access { kubeconfig: present(kubeconfig), context: present(context), ..Access::default() },
+            agents_listen: address("agents-listen", &agents_listen)?,
+            metrics_listen: address("metrics-listen", &metrics_listen)?,
+            api_listen,
+            tls_cert,
+            tls_key,
+            log_level: log_level.parse().map_err(|error| invalid("log-level", error))?,
+            log_format: log_format.parse().map_err(|error| invalid("log-format", error))?,
+            shutdown_deadline: deadline,
+            check,
+        })
+    }
+}
+
+fn invalid(option: &'static str, problem: impl ToString) -> Invalid {
+    Invalid { option, problem: problem.to_string() }
+}
+
+fn address(option: &'static str, given: &str) -> Result<SocketAddr, Invalid> {
+    given.parse().map_err(|_| invalid(option, format!("{given:?} is not of the form IP:port, as 0.0.0.0:8080")))
+}
+
+/// An empty environment variable is none: templates set them so.
+fn present<T: From<String>>(value: Option<String>) -> Option<T> {
+    value.filter(|value| !value.is_empty()).map(T::from)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn resolve(args: &[&str]) -> Result<Launch, Invalid> {
+        Options::try_parse_from(["aggregator"].iter().chain(args)).expect("the options are known").resolve()
+    }
+
+    #[test]
+    fn the_defaults_run() {
+        let launch = resolve(&[]).expect("they are valid");
+        assert_eq!(
+            (launch.agents_listen.port(), launch.metrics_listen.port(), launch.api_listen.port()),
+            (8443, 8080, 8081)
+        );
+        assert_eq!((launch.shutdown_deadline, &*launch.namespace), (Duration::from_secs(25), "tocsin"));
+        assert_eq!(launch.access, Access::default());
+        assert!(!launch.check);
+    }
+
+    #[test]
+    fn what_is_given_is_taken_and_an_empty_value_is_none() {
+        let launch =
+            resolve(&["--namespace=watch", "--api-listen=[::1]:0", "--kubeconfig=", "--log-level=WARNING", "--check"]);
+        let launch = launch.expect("they are valid");
+        assert_eq!((&*launch.namespace, launch.api_listen.to_string()), ("watch", "[::1]:0".to_owned()));
+        assert_eq!((launch.access, launch.log_level.to_string()), (Access::default(), "warn".to_owned()));
+        assert!(launch.check);
+    }
+
+    #[test]
+    fn what_cannot_be_used_is_named_with_what_to_do() {
+        for (arg, problem) in [
+            (
+                "--namespace=",
+                "--namespace: \"\" is no namespace: set TOCSIN_NAMESPACE from the downward API (metadata.namespace)",
+            ),
+            (
+                "--api-listen=0.0.0.0:8081",
+                "--api-listen: 0.0.0.0:8081 is not on the loopback interface: use 127.0.0.1 and kubectl port-forward",
+            ),
+            ("--agents-listen=8443", "--agents-listen: \"8443\" is not of the form IP:port, as 0.0.0.0:8080"),
+            ("--shutdown-deadline=25", "--shutdown-deadline: \"25\" is no duration from 1s to 5m, for example 25s"),
+            ("--shutdown-deadline=6m", "--shutdown-deadline: \"6m\" is no duration from 1s to 5m, for example 25s"),
+            ("--log-level=loud", "--log-level: unknown log level \"loud\": use error, warn, info, debug or trace"),
+            ("--log-format=xml", "--log-format: unknown log format \"xml\": use json or text"),
+        ] {
+            assert_eq!(resolve(&[arg]).expect_err(arg).to_string(), problem);
+        }
+    }
+}
