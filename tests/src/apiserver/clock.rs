@@ -1,20 +1,33 @@
 //! The server's clock, which may differ from this machine's, and the API's ways to write a time.
 
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use jiff::{SignedDuration, Timestamp};
 
-/// The server's clock: this machine's plus a skew.
+/// The server's clock: this machine's plus a skew, or one that stands until it is moved.
 #[derive(Debug, Default)]
 pub(super) struct Clock {
     skew_ms: AtomicI64,
+    stopped_ms: OnceLock<AtomicI64>,
 }
 
 impl Clock {
     /// What the server says that it is.
     pub(super) fn now(&self) -> Timestamp {
         let skew = SignedDuration::from_millis(self.skew_ms.load(Ordering::Relaxed));
-        Timestamp::now().checked_add(skew).unwrap_or(Timestamp::MAX)
+        self.of_nodes().checked_add(skew).unwrap_or(Timestamp::MAX)
+    }
+
+    /// What the nodes' clocks say: they have no skew.
+    pub(super) fn of_nodes(&self) -> Timestamp {
+        let stopped = self.stopped_ms.get().map(|at| at.load(Ordering::Relaxed));
+        stopped.map_or_else(Timestamp::now, |at| Timestamp::from_millisecond(at).unwrap_or(Timestamp::MAX))
+    }
+
+    /// From now on it stands at `now`, until it is moved.
+    pub(super) fn stop_at(&self, now: Timestamp) {
+        self.stopped_ms.get_or_init(AtomicI64::default).store(now.as_millisecond(), Ordering::Relaxed);
     }
 
     /// Sets how far the server is ahead of this machine.

@@ -266,7 +266,7 @@ fn delete(state: &mut State, call: &Call, body: &Value, now: jiff::Timestamp) ->
     if !gone || call.target.plural == "pods" {
         return Ok(object_answer(StatusCode::OK, &object, call.form));
     }
-    let details = json!({"name": key.1, "kind": call.target.plural, "uid": object.value["metadata"]["uid"]});
+    let details = json!({"name": key.1, "kind": call.target.plural, "uid": object.value()["metadata"]["uid"]});
     let status = json!({
         "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "details": details,
     });

@@ -62,6 +62,7 @@ pub(super) fn run(container: &mut Value, ready: bool, at: Timestamp) {
         container["containerID"] = json!(container_id());
         container["imageID"] = json!("sha256:58a05d3e7de770db219e15bfa17427fbab3251ead312aebb0a906335e47f2bd4");
     }
+    container["user"] = json!({"linux": {"gid": 0, "supplementalGroups": [0], "uid": 0}});
     container["ready"] = json!(ready);
     container["started"] = json!(true);
 }
@@ -197,6 +198,11 @@ pub(super) fn set_condition(pod: &mut Value, kind: &str, status: &str, why: Opti
     }
 }
 
+/// The items of a list that may not be there; naming it does not make it.
+pub(super) fn items_mut<'a>(object: &'a mut Value, list: &str) -> impl Iterator<Item = &'a mut Value> {
+    object.get_mut(list).and_then(Value::as_array_mut).into_iter().flatten()
+}
+
 /// The status of a pod's container by name, or of its first main container.
 pub(super) fn container<'a>(pod: &'a mut Value, name: Option<&str>) -> Option<&'a mut Value> {
     let status = pod["status"].as_object_mut()?;
@@ -225,8 +231,7 @@ fn waiting_status(spec: &Value, reason: &str) -> Value {
     json!({
         "image": spec["image"], "imageID": "", "lastState": {}, "name": spec["name"], "ready": false,
         "resources": spec["resources"], "restartCount": 0, "started": false,
-        "state": {"waiting": {"reason": reason}},
-        "user": {"linux": {"gid": 0, "supplementalGroups": [0], "uid": 0}}, "volumeMounts": mounts,
+        "state": {"waiting": {"reason": reason}}, "volumeMounts": mounts,
     })
 }
 

@@ -70,6 +70,10 @@ impl<'a> List<'a> {
         };
         let (wanted, after) = match query.get("continue") {
             None => (Wanted::parse(query)?, None),
+            Some(_) if query.get("resourceVersion").is_some_and(|version| version != "0") => {
+                let message = "specifying resource version is not allowed when using continue";
+                return Err(Status::bad_request(message));
+            }
             Some(token) => {
                 let (version, after) =
                     read_token(token).ok_or_else(|| Status::bad_request("continue key is not valid"))?;
@@ -164,8 +168,7 @@ fn body(kind: &str, api_version: &str, metadata: &Value, objects: &[Arc<Object>]
 }
 
 fn key(object: &Object) -> (&str, &str) {
-    let text = |field: &str| object.value["metadata"][field].as_str().unwrap_or_default();
-    (text("namespace"), text("name"))
+    (object.selectable.field("metadata.namespace"), object.selectable.field("metadata.name"))
 }
 
 /// An opaque token: version, namespace and name in hexadecimal.

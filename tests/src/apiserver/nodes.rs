@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use super::ApiServer;
 use super::clock::{micros, seconds};
 use super::kubelet::set_condition;
+use super::object::Object;
 use super::selector::Selector;
 use super::target::{Query, Target};
 
@@ -99,11 +100,11 @@ impl ApiServer {
         let selector = Selector::parse(&query, "pods").unwrap_or_default();
         let pods = Target { version: "v1".into(), plural: "pods".into(), ..Target::default() };
         let found = self.inner.lock().store.collection(&pods).select(None, &selector);
-        let text = |value: &Value| value.as_str().unwrap_or_default().to_string();
-        let path = |metadata: &Value| {
-            format!("/api/v1/namespaces/{}/pods/{}", text(&metadata["namespace"]), text(&metadata["name"]))
+        let field = |pod: &Object, path| pod.selectable.field(path).to_string();
+        let path = |pod: &Object| {
+            format!("/api/v1/namespaces/{}/pods/{}", field(pod, "metadata.namespace"), field(pod, "metadata.name"))
         };
-        found.iter().map(|pod| path(&pod.value["metadata"])).collect()
+        found.iter().map(|pod| path(pod)).collect()
     }
 
     /// Sets Ready of a node's pods, as the node controller does: the condition alone, without a reason.

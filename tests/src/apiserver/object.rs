@@ -5,13 +5,16 @@ use std::sync::{Arc, OnceLock};
 use bytes::Bytes;
 use serde_json::{Map, Value, json};
 
+use super::selector::Selectable;
+
 /// Namespace (empty for cluster-wide objects) and name.
 pub(super) type Key = (String, String);
 
 /// What the objects of one collection are called.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Kind {
-    pub(super) kind: String,
+    pub(super) resource: String,
+    pub(super) name: String,
     pub(super) api_version: String,
 }
 
@@ -26,13 +29,16 @@ pub(super) enum Form {
     Metadata,
 }
 
-/// One version of one object. Its value has neither `kind` nor `apiVersion`, like an item of a real list.
+/// One version of one object, kept as the bytes that are sent: a tenth of what a parsed value would take. Like an item of
+/// a real list it has neither `kind` nor `apiVersion`.
 #[derive(Debug)]
 pub(super) struct Object {
     pub(super) kind: Arc<Kind>,
-    pub(super) value: Value,
     pub(super) version: u64,
-    items: [OnceLock<Bytes>; 3],
+    /// What selectors see of it.
+    pub(super) selectable: Selectable,
+    full: Bytes,
+    reduced: [OnceLock<Bytes>; 2],
 }
 
 /// One write: what was before, what is after, in the order of versions.
@@ -55,17 +61,18 @@ pub(super) enum Event {
 
 impl Kind {
     /// The table of kinds that tests use, else a guess from the plural.
-    pub(super) fn of(plural: &str, api_version: &str) -> Self {
+    pub(super) fn of(resource: &str, api_version: &str) -> Self {
+        let plural = resource.split('.').next().unwrap_or_default();
         let known = KINDS.iter().find(|kind| plural_of(kind) == plural);
-        let kind = known.map_or_else(|| guess(plural), ToString::to_string);
-        Self { kind, api_version: api_version.to_string() }
+        let name = known.map_or_else(|| guess(plural), ToString::to_string);
+        Self { resource: resource.to_string(), name, api_version: api_version.to_string() }
     }
 
     /// What an object of this kind starts with in a form.
     fn header(&self, form: Form) -> (&str, &str) {
         match form {
             Form::Metadata => ("PartialObjectMetadata", "meta.k8s.io/v1"),
-            Form::Full | Form::Lean => (&self.kind, &self.api_version),
+            Form::Full | Form::Lean => (&self.name, &self.api_version),
         }
     }
 
@@ -129,24 +136,32 @@ impl Object {
             fields.remove("apiVersion");
         }
         value["metadata"]["resourceVersion"] = json!(version.to_string());
-        Self { kind, value, version, items: Default::default() }
+        let selectable = Selectable::of(&value, &kind.resource);
+        Self { kind, version, selectable, full: exact(&value), reduced: Default::default() }
+    }
+
+    /// The object as a value, without kind and version.
+    pub(super) fn value(&self) -> Value {
+        serde_json::from_slice(&self.full).expect("it was written from a value")
+    }
+
+    /// Whether it is the same as another version of it in all but the version.
+    pub(super) fn is_same_as(&self, other: &Self) -> bool {
+        let rest = |object: &Self| object.full.len() - object.version.to_string().len();
+        rest(self) == rest(other) && Self::new(self.kind.clone(), self.value(), other.version).full == other.full
     }
 
     /// As an item of a list: without kind and version.
     pub(super) fn item(&self, form: Form) -> &Bytes {
-        self.items[form as usize].get_or_init(|| {
-            let managed = self.value["metadata"].get("managedFields").is_some();
-            match form {
-                Form::Full => self.value.to_string().into(),
-                Form::Lean if !managed => self.item(Form::Full).clone(),
-                Form::Lean => {
-                    let mut lean = self.value.clone();
-                    lean["metadata"].as_object_mut().map(|metadata| metadata.remove("managedFields"));
-                    lean.to_string().into()
-                }
-                Form::Metadata => json!({"metadata": self.value["metadata"]}).to_string().into(),
-            }
-        })
+        match form {
+            Form::Full => &self.full,
+            Form::Lean => self.reduced[0].get_or_init(|| {
+                let mut lean = self.value();
+                let managed = lean["metadata"].as_object_mut().and_then(|metadata| metadata.remove("managedFields"));
+                managed.map_or_else(|| self.full.clone(), |_| exact(&lean))
+            }),
+            Form::Metadata => self.reduced[1].get_or_init(|| exact(&json!({"metadata": self.value()["metadata"]}))),
+        }
     }
 
     /// The whole object, with its kind first, as a GET answers it.
@@ -160,9 +175,11 @@ impl Object {
     /// The whole object as a value, as scripts see it.
     pub(super) fn whole(&self) -> Value {
         let mut whole = Map::new();
-        whole.insert("kind".into(), json!(self.kind.kind));
+        whole.insert("kind".into(), json!(self.kind.name));
         whole.insert("apiVersion".into(), json!(self.kind.api_version));
-        whole.extend(self.value.as_object().cloned().unwrap_or_default());
+        if let Value::Object(fields) = self.value() {
+            whole.extend(fields);
+        }
         Value::Object(whole)
     }
 }
@@ -174,9 +191,9 @@ impl Change {
 
     /// What a watcher that selects some objects is told: an object that leaves the selection is deleted to it, one that
     /// enters is added (`convertToWatchEvent` of the apiserver's cacher).
-    pub(super) fn seen_by(&self, selects: impl Fn(&Value) -> bool) -> Option<Event> {
-        let before = self.old.as_ref().is_some_and(|object| selects(&object.value));
-        let after = self.new.as_ref().is_some_and(|object| selects(&object.value));
+    pub(super) fn seen_by(&self, selects: impl Fn(&Selectable) -> bool) -> Option<Event> {
+        let before = self.old.as_ref().is_some_and(|object| selects(&object.selectable));
+        let after = self.new.as_ref().is_some_and(|object| selects(&object.selectable));
         match (before, after) {
             (false, true) => Some(Event::Added),
             (true, true) => Some(Event::Modified),
@@ -189,7 +206,7 @@ impl Change {
     pub(super) fn frame(&self, event: Event, form: Form) -> Bytes {
         let make = || match (event, &self.old, &self.new) {
             (Event::Deleted, Some(old), _) => {
-                frame("DELETED", &Object::new(old.kind.clone(), old.value.clone(), self.version), form)
+                frame("DELETED", &Object::new(old.kind.clone(), old.value(), self.version), form)
             }
             (Event::Modified, _, Some(new)) => frame("MODIFIED", new, form),
             (Event::Added, _, Some(new)) => frame("ADDED", new, form),
@@ -197,6 +214,11 @@ impl Change {
         };
         self.frames[event as usize * 3 + form as usize].get_or_init(make).clone()
     }
+}
+
+/// A value's JSON, in no more memory than it needs: there may be very many.
+fn exact(value: &Value) -> Bytes {
+    Bytes::from(value.to_string().into_boxed_str().into_boxed_bytes())
 }
 
 /// An object's line in a watch.
@@ -240,7 +262,7 @@ mod tests {
             ("horizontalpodautoscalers", "HorizontalPodAutoscaler"),
             ("widgets", "Widget"),
         ] {
-            assert_eq!(Kind::of(plural, "v1").kind, kind);
+            assert_eq!(Kind::of(plural, "v1").name, kind);
         }
     }
 }

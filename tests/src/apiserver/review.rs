@@ -1,4 +1,4 @@
-//! What is created but not stored: reviews of tokens and rights, tokens for ServiceAccounts, evictions.
+//! What is created but not stored: reviews of tokens and rights, tokens for ServiceAccounts, bindings, evictions.
 
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
@@ -24,6 +24,7 @@ pub(super) fn create(state: &mut State, call: &Call, body: &Value, now: Timestam
             Some(Ok(access_review(state, body, body["spec"]["user"].as_str())))
         }
         ("serviceaccounts", Some("token")) => Some(token_request(state, &call.target, body, now)),
+        ("pods", Some("binding")) => Some(binding(state, &call.target, body, now)),
         ("pods", Some("eviction")) => Some(eviction(state, &call.target, now)),
         _ => None,
     }
@@ -76,9 +77,8 @@ fn token_request(state: &mut State, target: &Target, body: &Value, now: Timestam
         let Some(object) = state.store.get("pods", &(namespace, pod.clone())) else {
             return Err(Status::not_found("pods", &pod));
         };
-        let uid = object.value["metadata"]["uid"].as_str().unwrap_or_default();
-        identity = identity.bound_to_pod(&pod, uid);
-        let node = super::store::node(&object.value);
+        identity = identity.bound_to_pod(&pod, object.value()["metadata"]["uid"].as_str().unwrap_or_default());
+        let node = super::store::node(object);
         if !node.is_empty() {
             identity = identity.on_node(node);
         }
@@ -88,6 +88,32 @@ fn token_request(state: &mut State, target: &Target, body: &Value, now: Timestam
     let mut request = body.clone();
     request["status"] = json!({"token": state.tokens.issue(identity), "expirationTimestamp": seconds(expires)});
     Ok(request)
+}
+
+/// A binding gives a pod its node, once.
+fn binding(state: &mut State, target: &Target, body: &Value, now: Timestamp) -> Result<Value, Status> {
+    let (key, node) = (target.key(), &body["target"]["name"]);
+    let Some(mut pod) = state.store.get("pods", &key).map(|object| object.value()) else {
+        return Err(Status::not_found("pods", &key.1));
+    };
+    if pod["spec"]["nodeName"].is_string() {
+        let message = format!(
+            "Operation cannot be fulfilled on pods/binding \"{}\": pod {} is already assigned to node {}",
+            key.1, key.1, pod["spec"]["nodeName"]
+        );
+        return Err(Status { message, ..Status::conflict("pods/binding", &key.1) });
+    }
+    pod["spec"]["nodeName"] = node.clone();
+    let scheduled = json!({"type": "PodScheduled", "status": "True", "lastTransitionTime": seconds(now)});
+    match pod["status"]["conditions"].as_array_mut() {
+        Some(conditions) => {
+            conditions.retain(|condition| condition["type"] != "PodScheduled");
+            conditions.push(scheduled);
+        }
+        None => pod["status"]["conditions"] = json!([scheduled]),
+    }
+    state.store.commit(target, key, Some(pod));
+    Ok(json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201}))
 }
 
 /// An eviction by the API is a deletion.

@@ -20,31 +20,31 @@ use super::tokens::Identity;
 impl ApiServer {
     /// A black hole: connections stay up, new ones are accepted, and no byte goes either way, until told otherwise.
     pub fn black_hole(&self, on: bool) {
-        self.https.wire().set_silent(on);
-        self.http.wire().set_silent(on);
+        self.sockets().https.wire().set_silent(on);
+        self.sockets().http.wire().set_silent(on);
     }
 
     /// Resets (TCP RST) all connections.
     pub fn reset_connections(&self) {
-        self.https.wire().reset();
-        self.http.wire().reset();
+        self.sockets().https.wire().reset();
+        self.sockets().http.wire().reset();
     }
 
     /// How many connections are up.
     pub fn connections(&self) -> usize {
-        self.https.wire().connections() + self.http.wire().connections()
+        self.sockets().https.wire().connections() + self.sockets().http.wire().connections()
     }
 
     /// Ends all connections and refuses new ones; the objects stay.
     pub async fn go_down(&self) {
-        self.https.go_down().await;
-        self.http.go_down().await;
+        self.sockets().https.go_down().await;
+        self.sockets().http.go_down().await;
     }
 
     /// Listens again at the same addresses.
     pub async fn come_up(&self) -> io::Result<()> {
-        self.https.come_up().await?;
-        self.http.come_up().await
+        self.sockets().https.come_up().await?;
+        self.sockets().http.come_up().await
     }
 }
 
@@ -168,6 +168,11 @@ impl ApiServer {
         self.inner.clock.set_skew(ahead);
     }
 
+    /// Stops the server's clock and the nodes' at that time, until it is set again.
+    pub fn set_now(&self, now: Timestamp) {
+        self.inner.clock.stop_at(now);
+    }
+
     /// Whether deleted pods stay for their grace period, until deleted again with none; off at the start.
     pub fn set_graceful_deletion(&self, graceful: bool) {
         self.inner.lock().graceful_deletion = graceful;
@@ -238,11 +243,11 @@ impl ApiServer {
         let mut object = object;
         let now = seconds(self.now());
         let mut state = self.inner.lock();
-        let old = state.store.get(&target.resource(), &target.key()).cloned();
+        let old = state.store.get(&target.resource(), &target.key()).map(|old| old.value());
         for (field, fresh) in [("uid", json!(super::uid())), ("creationTimestamp", json!(now))] {
             let metadata = &mut object["metadata"];
             if metadata[field].is_null() {
-                metadata[field] = old.as_ref().map_or(fresh, |old| old.value["metadata"][field].clone());
+                metadata[field] = old.as_ref().map_or(fresh, |old| old["metadata"][field].clone());
             }
         }
         let written = state.store.commit(&target, target.key(), Some(object)).map(|object| object.whole());
@@ -262,7 +267,7 @@ impl ApiServer {
         let target = parse(path);
         let mut state = self.inner.lock();
         let Some(old) = state.store.get(&target.resource(), &target.key()) else { return false };
-        let mut value = old.value.clone();
+        let mut value = old.value();
         change(&mut value);
         state.store.commit(&target, target.key(), Some(value));
         drop(state);

@@ -11,6 +11,13 @@ pub(super) struct Selector {
     labels: Vec<LabelTerm>,
 }
 
+/// What selectors see of an object.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Selectable {
+    fields: Vec<(&'static str, Box<str>)>,
+    labels: Vec<(String, String)>,
+}
+
 /// The index that a selector can be answered from.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Bucket {
@@ -59,15 +66,30 @@ impl Selector {
         }
     }
 
-    pub(super) fn matches(&self, object: &Value) -> bool {
-        self.fields.iter().all(|term| (field(object, &term.path) == term.value) == term.equal)
-            && self.labels.iter().all(|term| term.matches(&object["metadata"]["labels"]))
+    pub(super) fn matches(&self, object: &Selectable) -> bool {
+        self.fields.iter().all(|term| (object.field(&term.path) == term.value) == term.equal)
+            && self.labels.iter().all(|term| term.matches(&object.labels))
+    }
+}
+
+impl Selectable {
+    pub(super) fn of(object: &Value, resource: &str) -> Self {
+        let names = ["metadata.name", "metadata.namespace"].iter().chain(selectable(resource));
+        let fields = names.map(|path| (*path, field(object, path).into())).collect();
+        let labels = object["metadata"]["labels"].as_object().into_iter().flatten();
+        let labels = labels.filter_map(|(name, value)| Some((name.clone(), value.as_str()?.to_string()))).collect();
+        Self { fields, labels }
+    }
+
+    /// A selectable field; empty for all others.
+    pub(super) fn field(&self, path: &str) -> &str {
+        self.fields.iter().find(|(name, _)| *name == path).map_or("", |(_, value)| value)
     }
 }
 
 impl LabelTerm {
-    fn matches(&self, labels: &Value) -> bool {
-        let label = |key: &String| labels.get(key).and_then(Value::as_str);
+    fn matches(&self, labels: &[(String, String)]) -> bool {
+        let label = |key: &String| labels.iter().find(|(name, _)| name == key).map(|(_, value)| value.as_str());
         let among = |key, values: &[String]| label(key).map(|found| values.iter().any(|value| value == found));
         match self {
             Self::In(key, values) => among(key, values) == Some(true),
@@ -195,7 +217,7 @@ mod tests {
             fields: parse_fields(fields, "pods").expect("fields"),
             labels: parse_labels(labels).expect("labels"),
         };
-        selector.matches(object)
+        selector.matches(&Selectable::of(object, "pods"))
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::object::{Change, Key, Kind, Object};
 use super::selector::{Bucket, Selector};
@@ -61,7 +61,7 @@ impl Store {
         let floor = self.first_version;
         self.collections.entry(target.resource()).or_insert_with(|| Collection {
             resource: target.resource(),
-            kind: Arc::new(Kind::of(&target.plural, &target.api_version())),
+            kind: Arc::new(Kind::of(&target.resource(), &target.api_version())),
             objects: BTreeMap::new(),
             by_node: HashMap::new(),
             history: VecDeque::new(),
@@ -76,15 +76,12 @@ impl Store {
         let (version, history_max) = (self.version + 1, self.history_max);
         let collection = self.collection(target);
         let old = collection.objects.get(&key).cloned();
-        let value = match (&old, value) {
-            (None, None) => return None,
-            (Some(old), Some(value)) => match changed(old, value) {
-                Some(value) => Some(value),
-                None => return Some(old.clone()),
-            },
-            (_, value) => value,
-        };
         let new = value.map(|value| Arc::new(Object::new(collection.kind.clone(), value, version)));
+        match (&old, &new) {
+            (None, None) => return None,
+            (Some(old), Some(new)) if old.is_same_as(new) => return Some(old.clone()),
+            _ => {}
+        }
         let result = new.clone().or_else(|| old.clone());
         collection.apply(&key, old.as_ref(), new.as_ref());
         let change = Arc::new(Change::new(version, key, old, new));
@@ -129,11 +126,11 @@ impl Collection {
     /// Replaces one object by another in the map and the index.
     fn apply(&mut self, key: &Key, old: Option<&Arc<Object>>, new: Option<&Arc<Object>>) {
         if self.resource == "pods" {
-            if let Some(keys) = old.and_then(|object| self.by_node.get_mut(node(&object.value))) {
+            if let Some(keys) = old.and_then(|object| self.by_node.get_mut(node(object))) {
                 keys.remove(key);
             }
             if let Some(object) = new {
-                self.by_node.entry(node(&object.value).to_string()).or_default().insert(key.clone());
+                self.by_node.entry(node(object).to_string()).or_default().insert(key.clone());
             }
         }
         match new {
@@ -151,7 +148,7 @@ impl Collection {
     /// The selected objects as they are now, by namespace and name.
     pub(super) fn select(&self, namespace: Option<&str>, selector: &Selector) -> Vec<Arc<Object>> {
         let selected = |key: &Key, object: &Object| {
-            namespace.is_none_or(|namespace| key.0 == namespace) && selector.matches(&object.value)
+            namespace.is_none_or(|namespace| key.0 == namespace) && selector.matches(&object.selectable)
         };
         match selector.bucket(&self.resource) {
             Bucket::Node(node) => {
@@ -185,7 +182,7 @@ impl Collection {
             };
         }
         let selected = objects.into_iter().filter(|(key, object)| {
-            namespace.is_none_or(|namespace| key.0 == namespace) && selector.matches(&object.value)
+            namespace.is_none_or(|namespace| key.0 == namespace) && selector.matches(&object.selectable)
         });
         Ok(selected.map(|(_, object)| object).collect())
     }
@@ -201,16 +198,6 @@ impl Collection {
 }
 
 /// The node that a pod is bound to; empty for none.
-pub(super) fn node(pod: &Value) -> &str {
-    pod["spec"]["nodeName"].as_str().unwrap_or_default()
-}
-
-/// The new value, if it differs from the old object in more than its version.
-fn changed(old: &Object, mut value: Value) -> Option<Value> {
-    if let Some(fields) = value.as_object_mut() {
-        fields.remove("kind");
-        fields.remove("apiVersion");
-    }
-    value["metadata"]["resourceVersion"] = json!(old.version.to_string());
-    (value != old.value).then_some(value)
+pub(super) fn node(pod: &Object) -> &str {
+    pod.selectable.field("spec.nodeName")
 }

@@ -247,7 +247,7 @@ impl ApiServer {
 
     /// The time of what kubelets write: the nodes' clocks are this machine's.
     pub(super) fn story_node_now(&self) -> Timestamp {
-        self.ago(Timestamp::now())
+        self.ago(self.inner.clock.of_nodes())
     }
 
     fn ago(&self, now: Timestamp) -> Timestamp {
@@ -286,7 +286,7 @@ impl ApiServer {
             }
             let meant = pod.container.clone();
             let init = object["spec"]["initContainers"].as_array().cloned().unwrap_or_default();
-            for container in object["status"]["initContainerStatuses"].as_array_mut().into_iter().flatten() {
+            for container in kubelet::items_mut(&mut object["status"], "initContainerStatuses") {
                 let sidecar =
                     init.iter().any(|spec| spec["name"] == container["name"] && spec["restartPolicy"] == "Always");
                 kubelet::run(container, true, now);
@@ -295,9 +295,7 @@ impl ApiServer {
                     container["ready"] = json!(true);
                 }
             }
-            for (at, container) in
-                object["status"]["containerStatuses"].as_array_mut().into_iter().flatten().enumerate()
-            {
+            for (at, container) in kubelet::items_mut(&mut object["status"], "containerStatuses").enumerate() {
                 let is_meant = meant.as_ref().map_or(at == 0, |name| container["name"] == *name);
                 if container["state"]["waiting"]["reason"] == "CrashLoopBackOff" {
                     container["restartCount"] = json!(container["restartCount"].as_u64().unwrap_or(0) + 1);

@@ -5,6 +5,7 @@ use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
 use super::clock::seconds;
+use super::kubelet::items_mut;
 
 /// A pod's template, as a workload carries it.
 #[derive(Clone, Debug)]
@@ -230,7 +231,7 @@ fn admit(spec: &mut Value, priority: i64) {
     }
     let mount = json!({"mountPath": "/var/run/secrets/kubernetes.io/serviceaccount", "name": volume, "readOnly": true});
     for containers in ["containers", "initContainers"] {
-        for container in spec[containers].as_array_mut().into_iter().flatten() {
+        for container in items_mut(spec, containers) {
             if let Some(mounts) = container["volumeMounts"].as_array_mut() {
                 mounts.push(mount.clone());
             }

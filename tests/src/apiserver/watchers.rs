@@ -125,7 +125,7 @@ fn touched(change: &Change, resource: &str) -> Vec<Bucket> {
     let mut buckets = vec![Bucket::All, Bucket::Name(name.clone())];
     if resource == "pods" {
         for object in [&change.old, &change.new].into_iter().flatten() {
-            let bucket = Bucket::Node(node(&object.value).to_string());
+            let bucket = Bucket::Node(node(object).to_string());
             if !buckets.contains(&bucket) {
                 buckets.push(bucket);
             }

@@ -78,35 +78,44 @@ pub(super) fn update(store: &mut Store, target: &Target, name: &str, write: Writ
     let Some(old) = store.get(&resource, &key).cloned() else {
         return Err(Status::not_found(&resource, name));
     };
+    let before = old.value();
     // Leases alone refuse a PUT that names no version.
     let conditional = resource == "leases.coordination.k8s.io" && matches!(write, Write::Replace(_));
     let mut new = match write {
         Write::Replace(value) => value,
         Write::Merge(patch) => {
-            let mut value = old.value.clone();
+            let mut value = before.clone();
             value["metadata"]["resourceVersion"] = Value::Null;
             merge(&mut value, patch);
             value
         }
     };
-    check_identity(&resource, &old, &new, conditional)?;
+    check_identity(&resource, &before, &new, conditional)?;
     // The parts that the other endpoint writes stay as they are.
     if target.subresource.as_deref() == Some("status") {
         let status = new["status"].take();
-        new = old.value.clone();
+        new = before.clone();
         new["status"] = status;
-    } else if let Some(status) = old.value.get("status") {
+    } else if let Some(status) = before.get("status") {
         new["status"] = status.clone();
     }
-    for field in ["uid", "creationTimestamp", "namespace", "name", "generation", "deletionTimestamp"] {
-        match old.value["metadata"].get(field) {
+    for field in [
+        "uid",
+        "creationTimestamp",
+        "namespace",
+        "name",
+        "generation",
+        "deletionTimestamp",
+        "deletionGracePeriodSeconds",
+    ] {
+        match before["metadata"].get(field) {
             Some(value) => new["metadata"][field] = value.clone(),
             None => {
                 new["metadata"].as_object_mut().map(|metadata| metadata.remove(field));
             }
         }
     }
-    if has_generation(&resource) && new.get("spec") != old.value.get("spec") {
+    if has_generation(&resource) && new.get("spec") != before.get("spec") {
         bump_generation(&mut new);
     }
     let finished = new["metadata"].get("deletionTimestamp").is_some()
@@ -132,25 +141,25 @@ pub(super) fn delete(
     let Some(old) = store.get(&resource, key).cloned() else {
         return Err(Status::not_found(&resource, &key.1));
     };
-    let metadata = &old.value["metadata"];
+    let mut value = old.value();
+    let metadata = &value["metadata"];
     let differs = |asked: &Option<String>, field: &str| asked.as_deref().is_some_and(|asked| metadata[field] != asked);
     if differs(&options.uid, "uid") || differs(&options.version, "resourceVersion") {
         return Err(Status::conflict(&resource, &key.1));
     }
     // Only a pod that a kubelet may be running has a grace period.
-    let default_grace = old.value["spec"]["terminationGracePeriodSeconds"].as_u64().unwrap_or(30);
+    let default_grace = value["spec"]["terminationGracePeriodSeconds"].as_u64().unwrap_or(30);
     let grace_s = match options.grace_s {
-        _ if resource != "pods" || !graceful || super::store::node(&old.value).is_empty() => 0,
+        _ if resource != "pods" || !graceful || super::store::node(&old).is_empty() => 0,
         asked => asked.unwrap_or(default_grace),
     };
-    if grace_s == 0 && !has_finalizers(&old.value) {
+    if grace_s == 0 && !has_finalizers(&value) {
         store.commit(target, key.clone(), None);
         return Ok((old, true));
     }
     if metadata.get("deletionTimestamp").is_some() && metadata["deletionGracePeriodSeconds"].as_u64() <= Some(grace_s) {
         return Ok((old, false));
     }
-    let mut value = old.value.clone();
     let grace = SignedDuration::from_secs(grace_s.cast_signed());
     value["metadata"]["deletionTimestamp"] = json!(seconds(now.checked_add(grace).unwrap_or(now)));
     value["metadata"]["deletionGracePeriodSeconds"] = json!(grace_s);
@@ -180,17 +189,17 @@ pub(super) fn merge(target: &mut Value, patch: Value) {
 }
 
 /// The optimistic lock, and that name and uid are those of the object.
-fn check_identity(resource: &str, old: &Object, new: &Value, conditional: bool) -> Result<(), Status> {
+fn check_identity(resource: &str, old: &Value, new: &Value, conditional: bool) -> Result<(), Status> {
     let metadata = &new["metadata"];
-    let name = old.value["metadata"]["name"].as_str().unwrap_or_default();
+    let name = old["metadata"]["name"].as_str().unwrap_or_default();
     if metadata["name"].as_str().is_some_and(|named| named != name) {
         return Err(Status::bad_request(format!("the name of the object does not match the name on the URL ({name})")));
     }
-    if metadata["uid"].as_str().is_some_and(|uid| !uid.is_empty() && old.value["metadata"]["uid"] != uid) {
+    if metadata["uid"].as_str().is_some_and(|uid| !uid.is_empty() && old["metadata"]["uid"] != uid) {
         return Err(Status::conflict(resource, name));
     }
     match metadata["resourceVersion"].as_str() {
-        Some(version) if !version.is_empty() && version != old.version.to_string() => {
+        Some(version) if !version.is_empty() && old["metadata"]["resourceVersion"] != version => {
             Err(Status::conflict(resource, name))
         }
         None | Some("") if conditional => {

@@ -46,6 +46,7 @@ async fn a_healthy_pod_is_ready_and_running() {
     assert_eq!(pod["status"]["phase"], "Running");
     assert_eq!(condition(&pod, "Ready")["status"], "True");
     assert!(pod["status"]["containerStatuses"][0]["state"]["running"]["startedAt"].is_string());
+    assert!(pod["status"].get("initContainerStatuses").is_none() && pod["spec"].get("initContainers").is_none());
 }
 
 #[tokio::test]
