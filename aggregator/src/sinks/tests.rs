@@ -16,7 +16,7 @@ use hyper_util::rt::TokioIo;
 use process::tls::ServerTls;
 use rcgen::{CertificateParams, KeyPair};
 use rules::{Kind, Owner, Severity};
-use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
@@ -220,8 +220,21 @@ async fn a_redirect_is_not_followed() {
 
 #[tokio::test]
 async fn an_endless_answer_is_not_read_to_its_end() {
-    let receiver = Receiver::answering(500, 64 * 1024 * 1024).await;
-    let sent = ingest(receiver.target()).send(&records(&["a"], false), NOW).await;
+    let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a free port");
+    let url = format!("http://{}", listener.local_addr().expect("it is bound")).parse().expect("a URL");
+    let mut receiver = JoinSet::<()>::new();
+    receiver.spawn(async move {
+        let (mut stream, _) = listener.accept().await.expect("a connection");
+        let head = "HTTP/1.1 500 Internal Server Error\r\ncontent-length: 1000000000\r\n\r\n";
+        stream.write_all(head.as_bytes()).await.expect("it listens");
+        stream.write_all(&b"x".repeat(100_000)).await.expect("it listens");
+        std::future::pending().await
+    });
+    let target = HttpTarget { url, token_file: None, ca_file: None, timeout: Duration::from_hours(1) };
+    let sink = ingest(target);
+    let batch = records(&["a"], false);
+    let sent =
+        tokio::time::timeout(Duration::from_secs(20), sink.send(&batch, NOW)).await.expect("long before its end");
     assert_eq!(sent.outcome, Outcome::Failed);
     assert!(sent.why.len() < 300, "{} characters", sent.why.len());
 }

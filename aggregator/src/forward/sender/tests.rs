@@ -275,46 +275,49 @@ async fn a_sink_that_is_taken_out_is_sent_nothing_more_and_another_in_its_place_
 
 #[tokio::test(start_paused = true)]
 async fn senders_come_and_go_with_the_configuration() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let missing = dir.path().join("missing");
     let core = core(&["a", "b"], None);
     let script = Script::new();
     let (tasks, _) = Tasks::new(script.phases());
     let attempts = Attempts::default();
-    let (publish, config) = watch::channel(Arc::new(targets(&["a"], "token")));
+    let (publish, config) = watch::channel(Arc::new(targets(&["a"], &missing)));
     let running = run(Arc::clone(&core), config, script.phases(), attempts.clone());
     tasks.spawn("forward", Stage::Flush, async move {
         running.await;
         Ok(())
     });
-    let until = async |sink: &str, failures: u64| {
+    let until = async |sink: &str, outcome: Outcome, count: u64| {
         let mut bell = core.bell();
         loop {
             bell.listen();
-            if attempts.count(sink, Outcome::Unauthorized) >= failures {
+            if attempts.count(sink, outcome) >= count {
                 return;
             }
             bell.rung().await;
         }
     };
     find(&core, "node-1");
-    until("a", 1).await;
+    until("a", Outcome::Unauthorized, 1).await;
     assert_eq!(attempts.count("b", Outcome::Unauthorized), 0, "nobody sends to b yet");
-    publish.send_replace(Arc::new(targets(&["b"], "token")));
-    until("b", 2).await;
+    publish.send_replace(Arc::new(targets(&["b"], &missing)));
+    until("b", Outcome::Unauthorized, 2).await;
     assert_eq!(attempts.count("a", Outcome::Unauthorized), 1, "nobody sends to a any more");
     let begun = core.clock().now();
-    publish.send_replace(Arc::new(targets(&["b"], "other-token")));
-    until("b", 3).await;
-    assert!(core.clock().now().since(begun) < SECOND, "another token file is tried at once");
+    std::fs::write(dir.path().join("other"), "let me in").expect("a file");
+    publish.send_replace(Arc::new(targets(&["b"], &dir.path().join("other"))));
+    until("b", Outcome::Failed, 1).await;
+    assert!(core.clock().now().since(begun) < 2 * SECOND, "another token file is tried at once");
     drop(publish);
     script.enter(Phase::Flushing);
     tasks.idle(Stage::Flush).await;
 }
 
-/// Targets of these names that hold everything back, because they have no token.
-fn targets(sinks: &[&str], token: &str) -> Config {
+/// Targets of these names, with a token file, where nobody listens.
+fn targets(sinks: &[&str], token: &Path) -> Config {
     let target = SinkTarget::Ingest(HttpTarget {
         url: "http://127.0.0.1:1/".parse().expect("a URL"),
-        token_file: Some(Path::new("/nowhere").join(token)),
+        token_file: Some(token.to_owned()),
         ca_file: None,
         timeout: SECOND,
     });
