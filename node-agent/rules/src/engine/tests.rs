@@ -168,6 +168,40 @@ fn what_is_adopted_late_counts_its_hold_from_the_apis_time_once_it_is_listed_aga
 }
 
 #[test]
+fn what_is_adopted_late_starts_no_hold_while_nobody_knows_how_it_is() {
+    let mut engine = fresh();
+    engine.on_relist(&[pod().app(running(30), 3).unready(30).pod()], time(40));
+    engine.adopt(vec![left_open()], time(40));
+    engine.on_tick(time(90_000));
+    assert!(engine.findings().any(|finding| finding.id == left_open().id));
+}
+
+#[test]
+fn what_was_active_to_those_before_is_active_though_it_was_found_pending() {
+    let mut engine = fresh();
+    engine.on_relist(&[looping().app(waiting("CrashLoopBackOff"), 1).pod()], time(20));
+    engine.changes();
+    engine.adopt(vec![left_open()], time(20));
+    let state = engine.findings().find(|finding| finding.id == left_open().id).map(|finding| finding.state);
+    assert_eq!(state, Some(State::Active));
+    engine.on_pod_deleted(&looping().pod(), time(30));
+    assert_eq!(engine.findings().count(), 1, "and goes through its hold");
+}
+
+#[test]
+fn how_often_an_edge_has_happened_is_handed_on() {
+    let mut before = engine();
+    before.on_pod(&oom_killed().pod(), time(10));
+    let mut open = before.changes();
+    open[0].evidence.occurrences = Some(3);
+
+    let mut engine = fresh();
+    engine.adopt(open, time(20));
+    engine.on_relist(&[pod().app(ended(137, "OOMKilled", 15), 1).pod()], time(20));
+    assert_eq!(engine.changes()[0].evidence.occurrences, Some(4));
+}
+
+#[test]
 fn what_was_left_pending_and_is_not_there_any_more_is_cleared() {
     let mut engine = fresh();
     engine.adopt(vec![Finding { state: State::Pending, ..left_open() }], time(20));

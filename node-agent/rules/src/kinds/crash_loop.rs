@@ -109,6 +109,16 @@ mod tests {
             "10 active, 630 cleared",
         );
         check(
+            "ends with the container and the hold",
+            &[(10, Sees(looping(3, 9))), (50, Sees(looping(3, 9).set("/status/containerStatuses", json!([]))))],
+            "10 active, 650 cleared",
+        );
+        check(
+            "ends when its pod's deletion is asked for, and the hold has passed",
+            &[(10, Sees(looping(3, 9))), (100, Sees(looping(3, 9).deleted(1040, 1000)))],
+            "10 active, 640 cleared",
+        );
+        check(
             "does not clear while running unready",
             &[(10, Sees(looping(3, 9))), (30, Sees(starting(3, 30)))],
             "10 active",

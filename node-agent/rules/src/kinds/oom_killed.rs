@@ -136,6 +136,29 @@ mod tests {
             ],
             "10 active, 309 cleared",
         );
+        check(
+            "of a static pod stay told long after its mirror was made anew",
+            &[
+                (10, Sees(mirror(again(5, 9)))),
+                (2000, Gone(mirror(again(5, 9)))),
+                (2010, Sees(mirror(again(5, 9)))),
+                (6000, Sees(mirror(again(5, 9)))),
+            ],
+            "10 active, 309 cleared",
+        );
+        check(
+            "without a container id are told apart by the restarts",
+            &[
+                (10, Sees(nameless(killed(9), "state"))),
+                (20, Sees(nameless(again(9, 20), "lastState"))),
+                (60, Sees(nameless(killed(59).app(ended(137, "OOMKilled", 59), 1), "state"))),
+            ],
+            "10 active, 60 active, 3659 cleared",
+        );
+    }
+
+    fn nameless(pod: Draft, state: &str) -> Draft {
+        pod.set(&format!("/status/containerStatuses/0/{state}/terminated/containerID"), json!(""))
     }
 
     fn mirror(pod: Draft) -> Draft {
