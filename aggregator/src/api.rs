@@ -91,9 +91,8 @@ async fn serve(stream: TcpStream, place: OwnedSemaphorePermit, core: Arc<Core>) 
         .header_read_timeout(HEADER_TIMEOUT)
         .max_buf_size(HEADER_BYTES_MAX)
         .serve_connection(TokioIo::new(stream), service);
-    match tokio::time::timeout(CONNECTION_LIFE, connection).await {
-        Ok(Err(error)) => tracing::debug!(target: "api", %error, "api_connection_failed"),
-        Ok(Ok(())) | Err(_) => {}
+    if let Ok(Err(error)) = tokio::time::timeout(CONNECTION_LIFE, connection).await {
+        tracing::debug!(target: "api", %error, "api_connection_failed");
     }
     drop(place);
 }

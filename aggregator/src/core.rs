@@ -116,7 +116,7 @@ mod tests {
         bell.listen();
         core.quietly(|pipeline, _| assert!(pipeline.dedupe().balances()));
         assert!(futures_pending(&mut bell).await, "reading rings no bell");
-        core.with(|pipeline, now| pipeline.on_tick(now));
+        core.with(Pipeline::on_tick);
         bell.rung().await;
         assert!(futures_pending(&mut bell).await, "one ring is heard once");
         core.with(|_, _| ());

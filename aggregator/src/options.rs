@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use clap::Parser;
 use process::kube_client::Access;
-use process::logs::{Format, Level};
+use process::logs::{Format, Level, Unknown};
 use thiserror::Error;
 
 use crate::config::{is_object_name, parse_duration};
@@ -138,16 +138,16 @@ impl Options {
             api_listen,
             tls_cert,
             tls_key,
-            log_level: log_level.parse().map_err(|error| invalid("log-level", error))?,
-            log_format: log_format.parse().map_err(|error| invalid("log-format", error))?,
+            log_level: log_level.parse().map_err(|error: Unknown| invalid("log-level", error.to_string()))?,
+            log_format: log_format.parse().map_err(|error: Unknown| invalid("log-format", error.to_string()))?,
             shutdown_deadline: deadline,
             check,
         })
     }
 }
 
-fn invalid(option: &'static str, problem: impl ToString) -> Invalid {
-    Invalid { option, problem: problem.to_string() }
+fn invalid(option: &'static str, problem: String) -> Invalid {
+    Invalid { option, problem }
 }
 
 fn address(option: &'static str, given: &str) -> Result<SocketAddr, Invalid> {

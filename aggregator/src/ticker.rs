@@ -6,6 +6,7 @@ use std::time::Duration;
 use process::Pulse;
 
 use crate::core::Core;
+use crate::pipeline::Pipeline;
 
 /// It looks up at least so often, to show that it is alive.
 const REST_MAX: Duration = Duration::from_secs(30);
@@ -23,7 +24,7 @@ pub(crate) async fn run(core: Arc<Core>, pulse: Pulse) -> anyhow::Result<()> {
             () = bell.rung() => {}
             () = core.clock().sleep_until(deadline.map_or(rest, |deadline| deadline.min(rest))) => {
                 if deadline.is_some_and(|deadline| deadline <= core.clock().now()) {
-                    core.with(|pipeline, now| pipeline.on_tick(now));
+                    core.with(Pipeline::on_tick);
                 }
             }
         }
@@ -37,7 +38,6 @@ mod tests {
     use wire::{Body, Entry, Epoch, Hello, OpenSet, Report, SessionId};
 
     use super::*;
-    use crate::pipeline::Pipeline;
     use crate::settings::Settings;
 
     fn finding(since: Time) -> Finding {

@@ -62,14 +62,14 @@ impl Verify {
                 }
             }
             tokio::select! {
-                Some((check, found)) = reads.next() => self.on_read(&check, found),
+                Some((check, found)) = reads.next() => self.on_read(&check, found.as_ref()),
                 () = bell.rung() => {}
             }
         }
     }
 
-    fn on_read(&mut self, check: &Check, found: Option<Pod>) {
-        let checked = judge(check, found.as_ref());
+    fn on_read(&mut self, check: &Check, found: Option<&Pod>) {
+        let checked = judge(check, found);
         if found.is_some() && checked == Checked::NoDoubt {
             self.believed.insert(described(check), self.core.clock().mark());
         }

@@ -63,6 +63,7 @@ struct Members {
 }
 
 #[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
 struct ShownMember {
     /// Who sees it: a node's agent, or the aggregator, which has no node.
     observer: Arc<str>,
@@ -74,13 +75,14 @@ struct ShownMember {
     /// What became of it; `null` while it is pending.
     decision: Option<Decision>,
     /// Whether that is the last word.
-    decided: bool,
+    is_final: bool,
 }
 
 #[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
 struct Decided {
     decision: Decision,
-    decided: bool,
+    is_final: bool,
     time: Time,
 }
 
@@ -138,7 +140,7 @@ fn shown(cluster: &Cluster, issue: &Issue) -> Shown {
         },
         last_decision: issue.last_decision.map(|(decision, time)| Decided {
             decision,
-            decided: decision.is_final(),
+            is_final: decision.is_final(),
             time,
         }),
     }
@@ -159,7 +161,7 @@ fn shown_member(id: &MemberId, member: &Member) -> ShownMember {
         },
         since: member.finding.since,
         decision: member.decision,
-        decided: member.decision.is_some_and(Decision::is_final),
+        is_final: member.decision.is_some_and(Decision::is_final),
     }
 }
 

@@ -7,6 +7,7 @@ use wire::Epoch;
 use super::*;
 use crate::pipeline::Pipeline;
 use crate::settings::{Cluster, Settings, SinkSettings};
+use crate::sinks::contract::Contract;
 
 const START: Time = Time::from_millis(1_777_600_000_000);
 
@@ -70,6 +71,7 @@ async fn open_issues_are_listed_with_what_became_of_them() {
     });
     let (status, page) = ask(&core, "GET /api/v1/issues HTTP/1.1").await;
     assert_eq!(status, 200);
+    Contract::read().check_named("Issues", &page);
     assert_eq!(page["cluster"], json!({ "name": "prod", "id": "c1" }));
     assert_eq!((page["time"].as_str(), page["total"].as_u64()), (Some(START.to_string().as_str()), Some(3)));
     let issues = page["issues"].as_array().expect("a list");
@@ -79,10 +81,10 @@ async fn open_issues_are_listed_with_what_became_of_them() {
     assert_eq!(issues[0]["id"].as_str().map(str::len), Some(32));
     let member = json!({
         "observer": "", "pod": "web-1", "node": "", "container": "", "state": "active", "since": START.to_string(),
-        "decision": "queued", "decided": false,
+        "decision": "queued", "isFinal": false,
     });
     assert_eq!(issues[0]["members"], json!({ "total": 1, "list": [member] }));
-    assert_eq!(issues[0]["lastDecision"], json!({ "decision": "queued", "decided": false, "time": START.to_string() }));
+    assert_eq!(issues[0]["lastDecision"], json!({ "decision": "queued", "isFinal": false, "time": START.to_string() }));
     assert_eq!(issues[1]["lastDecision"], Value::Null, "what is only pending is not decided");
     assert_eq!(issues[2]["lastDecision"]["decision"], "unrouted");
 }
@@ -109,4 +111,12 @@ async fn nothing_else_is_there() {
     assert_eq!(ask(&core, "DELETE /api/v1/issues HTTP/1.1").await, (405, json!({ "error": "GET or HEAD" })));
     assert_eq!(ask(&core, "HEAD /api/v1/issues HTTP/1.1").await.0, 200);
     assert_eq!(ask(&core, "POST /api/v1/issues HTTP/1.1\r\ncontent-length: 5").await.0, 413);
+}
+
+#[test]
+fn the_contract_knows_every_decision() {
+    let decisions = crate::dedupe::decision::Decision::ALL;
+    for decision in decisions {
+        Contract::read().check_named("Decision", &json!(decision));
+    }
 }

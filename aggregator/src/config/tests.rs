@@ -157,9 +157,9 @@ fn every_number_has_bounds() {
         "sinks.c.ratePerMinute: expected a whole number from 0 to 60000, found the number -1",
     );
     check(&sink("timeout: 5m"), "sinks.c.timeout: must be from 1s to 1m, found 5m");
-    let labels: String = (0..33).map(|n| format!("  l{n}: x\n")).collect();
+    let labels = (0..33).map(|n| format!("  l{n}: x")).collect::<Vec<_>>().join("\n");
     check(&format!("extraLabels:\n{labels}"), "extraLabels: at most 32 labels, found 33");
-    let sinks: String = (0..17).map(|n| format!("  s{n}: {{ type: stdout }}\n")).collect();
+    let sinks = (0..17).map(|n| format!("  s{n}: {{ type: stdout }}")).collect::<Vec<_>>().join("\n");
     check(&format!("sinks:\n{sinks}"), "sinks: at most 16 sinks, found 17");
     let error = Config::parse(&" ".repeat(FILE_BYTES_MAX + 1), "tocsin").expect_err("too long").to_string();
     assert_eq!(error, "the file has 1048577 bytes, at most 1048576 are read");
@@ -242,7 +242,7 @@ fn a_null_is_as_if_it_were_not_there() {
 #[test]
 fn every_kind_of_the_catalogue_can_be_configured_with_its_own_numbers() {
     for kind in Kind::all() {
-        let numbers: String = kind.row().thresholds.iter().map(|(name, _)| format!(", {name}: 7")).collect();
+        let numbers = kind.row().thresholds.iter().map(|(name, _)| format!(", {name}: 7")).collect::<Vec<_>>().concat();
         let config = parse(&format!("clusterName: prod\nrules: {{ {kind}: {{ enabled: true{numbers} }} }}"));
         let of_kind = config.settings.rules.of(kind).expect("it is on");
         assert!(of_kind.thresholds.values().all(|value| (*value - 7.0).abs() < f64::EPSILON), "{kind}");

@@ -13,10 +13,10 @@ use crate::settings::{Cluster, Settings, SinkSettings};
 const NOW: Time = Time::from_millis(1_000_000_000);
 
 /// The contract's schemas.
-struct Contract(Value);
+pub(crate) struct Contract(Value);
 
 impl Contract {
-    fn read() -> Self {
+    pub(crate) fn read() -> Self {
         let path = concat!(env!("CARGO_MANIFEST_DIR"), "/openapi.yaml");
         let text = std::fs::read_to_string(path).expect("the contract is there");
         Self(serde_saphyr::from_str(&text).expect("it is YAML"))
@@ -66,8 +66,9 @@ impl Contract {
         }
     }
 
+    /// `value` is what the schema of that name says.
     #[track_caller]
-    fn check_named(&self, name: &str, value: &Value) {
+    pub(crate) fn check_named(&self, name: &str, value: &Value) {
         self.check(name, &self.0["components"]["schemas"][name], value);
     }
 }
