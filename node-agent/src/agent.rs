@@ -166,7 +166,9 @@ impl Agent {
             }
             Effect::Adopt(findings) => {
                 tracing::info!(target: "detect", findings = findings.len(), "findings_adopted");
-                self.engine.adopt(findings, now);
+                if self.engine.adopt(findings, now) {
+                    self.watch.list_again();
+                }
             }
             Effect::Notice(notice) => {
                 if let Notice::Opened(_) = notice {

@@ -128,6 +128,31 @@ fn a_new_epoch_is_told_what_came_and_went_and_not_what_came_to_nothing() {
 }
 
 #[test]
+fn before_the_first_session_nobody_knows_what_the_process_before_this_one_has_told() {
+    let mut agent = Agent::new();
+    agent.changes([active(1), cleared(1), active(2), cleared(2), pending(3), cleared(3), pending(4), cleared(4)]);
+    agent.greet();
+    agent.welcome(1, 1, vec![pending(1), pending(3)]);
+    assert_eq!(says(&agent.report()), [(1, State::Active), (2, State::Cleared), (3, State::Cleared)]);
+    agent.accept();
+    assert_eq!(says(&agent.report()), [(1, State::Cleared)]);
+}
+
+#[test]
+fn what_was_active_and_is_not_settled_is_told_to_a_new_epoch_even_if_it_was_pending_again_since() {
+    let mut agent = Agent::told([active(1)]);
+    agent.changes([cleared(1)]);
+    agent.report();
+    agent.accept();
+    agent.report();
+    agent.reply(Reply::UnknownSession);
+    agent.greet();
+    agent.welcome(2, 2, Vec::new());
+    agent.changes([finding(1, State::Pending, 2), finding(1, State::Cleared, 2)]);
+    assert_eq!(says(&agent.report()), [(1, State::Cleared)]);
+}
+
+#[test]
 fn what_is_settled_is_remembered_in_a_new_epoch_and_what_is_accepted_is_not() {
     let mut agent = Agent::told([]);
     agent.changes([active(1)]);
@@ -205,6 +230,8 @@ fn once_there_is_room_again_it_says_so_once() {
     assert!(!agent.reporter.has_room_again());
     agent.changes([pending(1_000)]);
     assert_eq!((agent.reporter.open().count, agent.reporter.shed()), (1_000, 1));
+    agent.changes([cleared(1_000), pending(1_001), pending(1_000)]);
+    assert_eq!((agent.reporter.open().count, agent.reporter.shed()), (1_000, 2), "it found room in between");
 }
 
 #[test]
