@@ -255,6 +255,20 @@ async fn a_server_that_never_answers_is_given_up_and_asked_again() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_answer_that_takes_long_is_waited_for_although_the_caller_looks_away() {
+    let mut run = Run::start(Options::default());
+    let asked = run.asked("resourceVersion=0").await;
+    run.clock.sleep(Duration::from_secs(30)).await;
+    asked.answer(200, list("10", &[]));
+    let Event::Listed { first: true, .. } = run.event().await else { panic!("not listed") };
+    let asked = run.asked("watch=1").await;
+    run.clock.sleep(Duration::from_secs(30)).await;
+    let _open = asked.stream();
+    assert_eq!(run.event().await, Event::Live);
+    assert_eq!(run.health.failures(), 0);
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_object_that_cannot_be_decoded_is_named_and_stops_nothing() {
     let mut run = Run::start(Options::default());
     let bad = thing("bad", 7, 1).replace(":1}", ":\"large\"}");
@@ -264,10 +278,13 @@ async fn an_object_that_cannot_be_decoded_is_named_and_stops_nothing() {
     assert_eq!(&*skipped[0].uid, "uid-bad");
     let stream = run.asked("watch=1").await.stream();
     assert_eq!(run.event().await, Event::Live);
-    stream.send(&line("MODIFIED", &bad.replace("\"7\"", "\"12\"")));
     stream.send("garbage\n");
     stream.send(&line("MODIFIED", &thing("a", 11, 2)));
     assert_eq!(run.applied().await, "a 2");
+    stream.send(&line("MODIFIED", &bad.replace("\"7\"", "\"12\"")));
+    drop(stream);
+    // Its version counts all the same.
+    let _open = run.asked("watch=1&resourceVersion=12&").await.stream();
     assert_eq!(run.health.skipped(), 3);
 }
 
