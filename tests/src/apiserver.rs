@@ -77,6 +77,12 @@ pub struct Options {
 pub struct ApiServer {
     inner: Arc<Inner>,
     authority: Authority,
+    /// None for a cluster that only stories change and that is read past HTTP.
+    sockets: Option<Sockets>,
+}
+
+/// Where a server is reached.
+struct Sockets {
     https: Listener,
     http: Listener,
 }
@@ -107,6 +113,19 @@ impl Default for Options {
 impl ApiServer {
     /// Starts a server with the namespaces that every cluster has.
     pub async fn start(options: Options) -> anyhow::Result<Self> {
+        let mut server = Self::without_sockets(options)?;
+        let serving = server.inner.clone();
+        let service: Service = Arc::new(move |request| Box::pin(handle::handle(serving.clone(), request)));
+        let names = [LOOPBACK.as_slice(), &["kubernetes", "kubernetes.default.svc"]].concat();
+        let tls = server.authority.leaf(&names)?.server_config()?;
+        let https = Listener::start(Some(tls), service.clone()).await.context("no port for the API server")?;
+        let http = Listener::start(None, service).await.context("no port for the API server")?;
+        server.sockets = Some(Sockets { https, http });
+        Ok(server)
+    }
+
+    /// The same, not listening anywhere: stories write it, [`ApiServer::objects`] reads it.
+    pub fn without_sockets(options: Options) -> anyhow::Result<Self> {
         let state = State {
             store: Store::new(options.first_version, options.history_max),
             faults: faults::Faults::default(),
@@ -125,28 +144,25 @@ impl ApiServer {
             changes: watch::Sender::new(()),
             backdated: Mutex::default(),
         });
-        let serving = inner.clone();
-        let service: Service = Arc::new(move |request| Box::pin(handle::handle(serving.clone(), request)));
-        let authority = Authority::new("simulated-kubernetes-ca")?;
-        let names = [LOOPBACK.as_slice(), &["kubernetes", "kubernetes.default.svc"]].concat();
-        let tls = authority.leaf(&names)?.server_config()?;
-        let https = Listener::start(Some(tls), service.clone()).await.context("no port for the API server")?;
-        let http = Listener::start(None, service).await.context("no port for the API server")?;
-        let server = Self { inner, authority, https, http };
+        let server = Self { inner, authority: Authority::new("simulated-kubernetes-ca")?, sockets: None };
         for namespace in ["default", "kube-system", "kube-public", "kube-node-lease"] {
             server.add_namespace(namespace);
         }
         Ok(server)
     }
 
+    fn sockets(&self) -> &Sockets {
+        self.sockets.as_ref().expect("a server that was started without sockets is not reached by any")
+    }
+
     /// `https://127.0.0.1:PORT`.
     pub fn url(&self) -> String {
-        format!("https://{}", self.https.address())
+        format!("https://{}", self.sockets().https.address())
     }
 
     /// `http://127.0.0.1:PORT`: the same server without TLS.
     pub fn http_url(&self) -> String {
-        format!("http://{}", self.http.address())
+        format!("http://{}", self.sockets().http.address())
     }
 
     /// The CA that signed the serving certificate, PEM.
@@ -172,7 +188,7 @@ impl ApiServer {
 
 impl fmt::Debug for ApiServer {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.debug_struct("ApiServer").field("url", &self.url()).finish_non_exhaustive()
+        out.debug_struct("ApiServer").field("url", &self.sockets.as_ref().map(|sockets| sockets.https.address())).finish_non_exhaustive()
     }
 }
 

@@ -76,6 +76,9 @@ async fn pages_show_one_version_until_it_is_compacted() {
     let first = get(&server, &format!("{CONFIG_MAPS}?limit=2")).await;
     assert_eq!(first.names(), ["a", "b"]);
     assert_eq!(first.json["metadata"]["remainingItemCount"], 3);
+    let selected = get(&server, &format!("{CONFIG_MAPS}?limit=2&labelSelector=!app")).await;
+    assert!(selected.json["metadata"]["continue"].is_string());
+    assert!(selected.json["metadata"].get("remainingItemCount").is_none());
     server.put(config_map("bb", "later"));
     server.remove(&format!("{CONFIG_MAPS}/d"));
 
@@ -170,6 +173,10 @@ async fn a_lagging_cache_shows_an_older_state_to_lists_of_any_version_only() {
     assert_eq!(get(&server, CONFIG_MAPS).await.names(), ["a", "b"]);
     let newer = format!("{CONFIG_MAPS}?resourceVersion={now}&resourceVersionMatch=NotOlderThan");
     assert_eq!(get(&server, &newer).await.status, 504);
+    // Events are not cached.
+    let pod = server.add_pod("shop", "a", &template(), None);
+    server.warn(&pod, "Unhealthy", "probe failed");
+    assert_eq!(get(&server, "/api/v1/events?resourceVersion=0").await.names().len(), 1);
     server.catch_up();
     assert_eq!(get(&server, &newer).await.names(), ["a", "b"]);
 }

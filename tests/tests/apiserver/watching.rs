@@ -47,6 +47,16 @@ async fn a_streaming_list_ends_with_its_bookmark() {
 }
 
 #[tokio::test]
+async fn without_initial_events_a_watch_begins_now() {
+    let server = server().await;
+    server.put(config_map("before", "1"));
+    let mut watch =
+        watch(&server, &format!("{CONFIG_MAPS}?sendInitialEvents=false&resourceVersionMatch=NotOlderThan")).await;
+    server.put(config_map("after", "1"));
+    watch.expects("ADDED", "after").await;
+}
+
+#[tokio::test]
 async fn an_object_that_leaves_the_selection_is_deleted_to_its_watcher() {
     let server = server().await;
     let path = |selector: &str| format!("/api/v1/pods?resourceVersion={}&fieldSelector={selector}", server.version());
@@ -176,10 +186,12 @@ async fn silenced_bookmarks_and_those_of_events_do_not_come() {
     server.put(config_map("a", "1"));
     server.send_bookmarks(&On::anything());
     server.silence_bookmarks(false);
+    server.put(config_map("b", "1"));
     let pod = server.add_pod("shop", "a", &template(), None);
     server.send_bookmarks(&On::anything());
     server.warn(&pod, "Unhealthy", "probe failed");
     config_maps.expects("ADDED", "a").await;
+    config_maps.expects("ADDED", "b").await;
     config_maps.expects("BOOKMARK", "").await;
     assert_eq!(events.next().await.0, "ADDED");
 }
