@@ -181,7 +181,7 @@ fn what_was_active_to_those_before_is_active_though_it_was_found_pending() {
     let mut engine = fresh();
     engine.on_relist(&[looping().app(waiting("CrashLoopBackOff"), 1).pod()], time(20));
     engine.changes();
-    engine.adopt(vec![left_open()], time(20));
+    engine.adopt(vec![Finding { since: time(15), ..left_open() }], time(20));
     let state = engine.findings().find(|finding| finding.id == left_open().id).map(|finding| finding.state);
     assert_eq!(state, Some(State::Active));
     engine.on_pod_deleted(&looping().pod(), time(30));
