@@ -144,7 +144,7 @@ mod tests {
         let room = Room::new();
         let large = 2 * SMALL_BYTES_MAX;
         let strangers = (0..=STRANGERS_MAX).map(|_| unread(room.read(endless(), large, SECOND, true)));
-        let agent = async { room.read(chunks(2, SMALL_BYTES_MAX), large, SECOND, false).await.map(|_| ()) };
+        let agent = async { room.read(chunks(2, SMALL_BYTES_MAX), large, SECOND / 2, false).await.map(|_| ()) };
         let (ends, agent) = futures::join!(futures::future::join_all(strangers), agent);
         assert_eq!(agent, Ok(()));
         assert!(ends.into_iter().all(|end| end == Unread::Late));
@@ -161,6 +161,8 @@ mod tests {
         }
         assert_eq!(unread(room.read(chunks(2, SMALL_BYTES_MAX), large, SECOND, true)).await, Unread::Late);
         assert!(room.read(chunks(1, SMALL_BYTES_MAX), large, SECOND, true).await.is_ok());
+        let claimed = Full::new(Bytes::from(vec![7; large + 1]));
+        assert_eq!(unread(room.read(claimed, large, SECOND, true)).await, Unread::TooLong, "that needs no reading");
         held.pop();
         assert!(room.read(chunks(2, SMALL_BYTES_MAX), large, SECOND, true).await.is_ok());
     }

@@ -1,10 +1,15 @@
 //! The port over real sockets: TLS and HTTP/2 on loopback, and an API server that is a function.
 
+use std::convert::Infallible;
 use std::net::SocketAddr;
+use std::pin::pin;
 
 use bytes::Bytes;
+use futures::stream;
 use http::{Method, Request, StatusCode, header};
-use http_body_util::{BodyExt as _, Full};
+use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt as _, Full, StreamBody};
+use hyper::body::Frame;
 use hyper::client::conn::http2;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use process::shutdown::Script;
@@ -16,6 +21,7 @@ use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
 use tokio::io::AsyncReadExt as _;
+use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 use tokio_rustls::TlsConnector;
 use wire::codec::{HEADER, LIMIT, Message};
@@ -45,7 +51,7 @@ struct Port {
 }
 
 /// A client's connection.
-struct Client(http2::SendRequest<Full<Bytes>>);
+struct Client(http2::SendRequest<UnsyncBoxBody<Bytes, Infallible>>);
 
 /// What a client hears.
 struct Heard {
@@ -102,7 +108,7 @@ impl Port {
 }
 
 impl Client {
-    async fn send(&mut self, request: Request<Full<Bytes>>) -> Heard {
+    async fn send(&mut self, request: Request<UnsyncBoxBody<Bytes, Infallible>>) -> Heard {
         let response = self.0.send_request(request).await.expect("an answer");
         let (parts, body) = response.into_parts();
         let body = body.collect().await.expect("a body").to_bytes();
@@ -110,10 +116,14 @@ impl Client {
     }
 
     async fn post(&mut self, path: &str, token: &str, body: impl Into<Bytes>) -> Heard {
+        self.begin(path, token, Full::new(body.into()).boxed_unsync()).await
+    }
+
+    async fn begin(&mut self, path: &str, token: &str, body: UnsyncBoxBody<Bytes, Infallible>) -> Heard {
         let request = Request::post(format!("https://localhost{path}"))
             .header(header::CONTENT_TYPE, wire::CONTENT_TYPE)
             .header(header::AUTHORIZATION, format!("Bearer {token}"));
-        self.send(request.body(Full::new(body.into())).expect("a request")).await
+        self.send(request.body(body).expect("a request")).await
     }
 
     async fn session(&mut self, token: &str, hello: &Hello) -> Heard {
@@ -234,6 +244,9 @@ async fn a_session_goes_on_over_another_connection() {
     let mut client = port.connect().await;
     let answer = client.report(&report(welcome.session, 1, Body::Full(Vec::new()))).await.answer();
     assert_eq!(answer.accepted, 1);
+    port.core.clock().advance(Duration::from_mins(1));
+    client.report(&report(welcome.session, 2, Body::Delta(Vec::new()))).await.answer();
+    assert_eq!(port.counts.dropped_for("stranger"), 0, "it is no stranger any more");
 }
 
 #[tokio::test]
@@ -320,7 +333,7 @@ async fn other_requests_are_answered_for_people() {
             .method(method)
             .uri(format!("https://localhost{path}"))
             .header(header::CONTENT_TYPE, content_type)
-            .body(Full::default())
+            .body(Full::default().boxed_unsync())
             .expect("a request");
         let heard = client.send(request).await;
         assert_eq!(heard.status.as_u16(), status, "{path}");
@@ -400,12 +413,24 @@ async fn one_connection_too_many_is_closed_and_its_place_is_free_again_later() {
 }
 
 #[tokio::test]
-async fn a_port_that_drains_lets_its_connections_go_and_takes_no_more() {
+async fn a_port_that_drains_answers_what_has_begun_and_takes_no_more() {
     let mut port = Port::open(Limits::default()).await;
     let (mut client, welcome) = port.agent("node-1").await;
-    client.report(&report(welcome.session, 1, Body::Full(Vec::new()))).await.answer();
+    let message = wire::encode(&report(welcome.session, 1, Body::Full(Vec::new()))).expect("a message");
+    let (finish, end) = oneshot::channel::<Bytes>();
+    let end = stream::once(async { Ok(Frame::data(end.await.expect("the test ends it"))) });
+    let begun = client.begin(REPORT_PATH, "", StreamBody::new(end).boxed_unsync());
+    let mut begun = pin!(begun);
+    while !port.tasks.running(Stage::Accept).contains(&"ingest_request") {
+        assert!(futures::poll!(&mut begun).is_pending());
+        tokio::task::yield_now().await;
+    }
     port.script.enter(Phase::Draining);
-    client.closed().await;
-    port.tasks.idle(Stage::Accept).await;
-    assert!(TcpStream::connect(port.addr).await.is_err());
+    while TcpStream::connect(port.addr).await.is_ok() {
+        tokio::task::yield_now().await;
+    }
+    finish.send(message.into()).expect("it waits");
+    assert_eq!(begun.await.answer().accepted, 1);
+    // Long before those that do not end are cut off.
+    tokio::time::timeout(Duration::from_secs(4), port.tasks.idle(Stage::Accept)).await.expect("it lets go");
 }
