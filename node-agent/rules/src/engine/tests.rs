@@ -189,6 +189,15 @@ fn what_was_active_to_those_before_is_active_though_it_was_found_pending() {
 }
 
 #[test]
+fn what_others_know_of_is_cleared_for_them_though_it_ended_before_it_was_told_here() {
+    let mut engine = fresh();
+    engine.on_relist(&[looping().app(waiting("CrashLoopBackOff"), 1).pod()], time(20));
+    engine.adopt(vec![Finding { state: State::Pending, since: time(15), ..left_open() }], time(20));
+    engine.on_pod(&pod().pod(), time(21));
+    assert_eq!(told(&mut engine), ["CrashLoopBackOff Cleared"]);
+}
+
+#[test]
 fn how_often_an_edge_has_happened_is_handed_on() {
     let mut before = engine();
     before.on_pod(&oom_killed().pod(), time(10));
