@@ -204,6 +204,12 @@ fn causes<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn
 
 #[cfg(test)]
 mod tests {
+    use std::convert::Infallible;
+
+    use http_body_util::StreamBody;
+    use hyper::body::Frame;
+    use kube::client::ClientBuilder;
+
     use super::*;
 
     const PODS: &str = "/api/v1/pods";
@@ -238,5 +244,18 @@ mod tests {
             "/apis/apps/v1/deployments?labelSelector=app%3Dx%2C%21y&watch=1&resourceVersion=17\
              &allowWatchBookmarks=true&timeoutSeconds=2345"
         );
+    }
+
+    #[tokio::test]
+    async fn a_read_timeout_is_silence_and_any_other_end_of_a_connection_a_failure() {
+        for (kind, label) in [(io::ErrorKind::TimedOut, "silent"), (io::ErrorKind::ConnectionReset, "connection")] {
+            let broken = move |_: Request<Body>| async move {
+                let frames = futures::stream::iter([Err::<Frame<Bytes>, _>(io::Error::from(kind))]);
+                Ok::<_, Infallible>(Response::new(StreamBody::new(frames)))
+            };
+            let client = ClientBuilder::new(tower::service_fn(broken), "default").build();
+            let mut body = super::watch(client, "/".into()).await.expect("answered");
+            assert_eq!(next_bytes(&mut body).await.expect_err("broken").label(), label);
+        }
     }
 }
