@@ -28,4 +28,4 @@ cluster-tools: ## Build the parts of a real Kubernetes (Go and root; about 20 mi
 	tests/cluster/build.sh
 
 test-cluster: cluster-tools ## Run the tests that need a real Kubernetes (root; in a network namespace of their own).
-	cargo test --locked --package tocsin-tests --features cluster --test 'cluster*' -- --test-threads=1 --nocapture
+	cargo test --locked --package tocsin-tests --features cluster --test 'cluster*' --test conformance -- --test-threads=1 --nocapture

@@ -17,4 +17,5 @@ pub mod apiserver;
 pub mod certs;
 pub mod cluster;
 mod listener;
+pub mod processes;
 pub mod receiver;

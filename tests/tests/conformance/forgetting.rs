@@ -36,7 +36,8 @@ impl Remembered {
         server.create(&pods, &pod("loop-a", Some("conformance-1"))).await?;
         let options =
             watch::Options { field_selector: Some("spec.nodeName=conformance-1".into()), ..watch::Options::default() };
-        let mut pods_loop = watch::Watch::new(server.client.clone(), server.clock.clone(), options, fastrand::Rng::new());
+        let mut pods_loop =
+            watch::Watch::new(server.client.clone(), server.clock.clone(), options, fastrand::Rng::new());
         let listed = next(&mut pods_loop).await?;
         ensure!(matches!(&listed, Event::Listed { first: true, restored: false, skipped, .. } if skipped.is_empty()));
         ensure!(next(&mut pods_loop).await? == Event::Live, "a watch follows the list");

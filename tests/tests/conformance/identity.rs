@@ -42,7 +42,8 @@ pub(crate) async fn a_strange_token_is_nobodys(server: &Server) -> Result<()> {
 /// Why a review says that a token is nobody's.
 fn refused(review: &Value) -> &str {
     let status = &review["status"];
-    let is_refused = status["authenticated"] != true && status["user"] == json!({}) && status.get("audiences").is_none();
+    let is_refused =
+        status["authenticated"] != true && status["user"] == json!({}) && status.get("audiences").is_none();
     is_refused.then(|| status["error"].as_str()).flatten().unwrap_or("it was not refused")
 }
 

@@ -36,7 +36,10 @@ pub(crate) async fn leaving_labels_is_a_deletion(server: &Server) -> Result<()> 
     let moved = server.put(&format!("{CONFIG_MAPS}/left"), &config_map("left", "leave-2", "2")).await?;
     let gone = first.expect("DELETED", "left").await?;
     ensure!(version(&gone)? == moved.version()?, "it has the version of the change: {gone}");
-    ensure!(gone["data"]["key"] == "1" && gone["metadata"]["labels"]["group"] == "leave-1", "it is shown as it was: {gone}");
+    ensure!(
+        gone["data"]["key"] == "1" && gone["metadata"]["labels"]["group"] == "leave-1",
+        "it is shown as it was: {gone}"
+    );
     let come = second.expect("ADDED", "left").await?;
     ensure!(version(&come)? == moved.version()? && come["data"]["key"] == "2", "{come}");
     Ok(())

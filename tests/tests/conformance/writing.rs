@@ -20,7 +20,10 @@ pub(crate) async fn an_old_version_is_a_conflict(server: &Server) -> Result<()> 
     ensure!(late.reason() == (409, "Conflict"), "{late:?}");
     ensure!(late.json["details"] == json!({"name": "conflict", "kind": "configmaps"}), "{late:?}");
     let message = late.json["message"].as_str().unwrap_or_default();
-    ensure!(message.contains("the object has been modified; please apply your changes to the latest version"), "{message}");
+    ensure!(
+        message.contains("the object has been modified; please apply your changes to the latest version"),
+        "{message}"
+    );
     ensure!(server.get(&path).await?.json["data"]["key"] == "first", "who was late has written");
     // Who names no version does not care.
     ensure!(server.put(&path, &config_map("conflict", "conflict", "third")).await?.status == 200, "a careless write");

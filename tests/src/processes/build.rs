@@ -1,0 +1,87 @@
+//! Where our programs are.
+//!
+//! Cargo tells a test the path of programs of its own package only, and `cargo test` does not even build those of others.
+//! So cargo is asked to build them, and says where they are: nothing to do when they are fresh, never a stale one, and the
+//! same with `cargo test`, `cargo test --workspace` and `cargo run`, on a fresh clone, too.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::OnceLock;
+
+use anyhow::{Context as _, Result, anyhow, ensure};
+use serde_json::Value;
+
+const NODE_AGENT: &str = "tocsin-node-agent";
+const AGGREGATOR: &str = "tocsin-aggregator";
+/// Built together with this package they have its features of their dependencies, which are compiled already.
+const THIS: &str = env!("CARGO_PKG_NAME");
+
+/// How the variables begin that cargo sets for what it runs.
+const TOLD: &[&str] = &[
+    "CARGO_BIN_",
+    "CARGO_CRATE_",
+    "CARGO_MANIFEST_",
+    "CARGO_PKG_",
+    "CARGO_PRIMARY_",
+    "CARGO_TARGET_TMPDIR",
+    "OUT_DIR",
+];
+
+/// The paths of our programs.
+#[derive(Clone, Debug)]
+pub struct Programs {
+    /// `tocsin-node-agent`.
+    pub node_agent: PathBuf,
+    /// `tocsin-aggregator`.
+    pub aggregator: PathBuf,
+}
+
+impl Programs {
+    /// Programs for tests, built once per process.
+    pub fn built() -> Result<Self> {
+        static BUILT: OnceLock<Result<Programs, String>> = OnceLock::new();
+        let built = BUILT.get_or_init(|| {
+            let packages = ["--package", NODE_AGENT, "--package", AGGREGATOR, "--package", THIS];
+            let [node_agent, aggregator] =
+                build(&packages, [NODE_AGENT, AGGREGATOR]).map_err(|error| format!("{error:#}"))?;
+            Ok(Self { node_agent, aggregator })
+        });
+        built.clone().map_err(|error| anyhow!(error))
+    }
+
+    /// Programs as they are shipped, for figures: each in its own profile, and with no features but its own.
+    pub fn released() -> Result<Self> {
+        let [node_agent] = build(&["--profile", "release-agent", "--package", NODE_AGENT], [NODE_AGENT])?;
+        let [aggregator] = build(&["--profile", "release", "--package", AGGREGATOR], [AGGREGATOR])?;
+        Ok(Self { node_agent, aggregator })
+    }
+}
+
+/// Builds programs, and takes their paths from cargo's own messages: those are right with every target folder and profile.
+fn build<const N: usize>(selection: &[&str], programs: [&str; N]) -> Result<[PathBuf; N]> {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| env!("CARGO").into());
+    let mut command = Command::new(cargo);
+    // What cargo tells this process about its package. Some build scripts look at it, and would all run again.
+    let told = std::env::vars_os().map(|(name, _)| name);
+    for name in told.filter(|name| TOLD.iter().any(|told| name.to_string_lossy().starts_with(told))) {
+        command.env_remove(name);
+    }
+    let built = command
+        .args(["build", "--quiet", "--locked", "--message-format=json-render-diagnostics"])
+        .args(selection)
+        .args(programs.iter().flat_map(|program| ["--bin", program]))
+        .current_dir(Path::new(env!("CARGO_MANIFEST_DIR")))
+        .stdin(Stdio::null())
+        .stderr(Stdio::inherit())
+        .output()
+        .context("running cargo")?;
+    ensure!(built.status.success(), "cargo build {}: {}", selection.join(" "), built.status);
+    let text = String::from_utf8_lossy(&built.stdout).into_owned();
+    let messages: Vec<Value> = text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
+    let path = |program: &str| {
+        let mut of = messages.iter().filter(|message| message["target"]["name"] == program);
+        of.find_map(|message| message["executable"].as_str()).map(PathBuf::from)
+    };
+    let paths: Vec<PathBuf> = programs.iter().filter_map(|program| path(program)).collect();
+    paths.try_into().map_err(|built| anyhow!("cargo has not built all of {programs:?}, but {built:?}"))
+}

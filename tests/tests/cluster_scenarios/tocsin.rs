@@ -1,0 +1,240 @@
+//! Tocsin beside the cluster: its rights, its tokens, its two processes, and what they say of themselves.
+
+use std::fs;
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use serde_json::{Value, json};
+use tocsin_tests::certs::{Authority, LOOPBACK};
+use tocsin_tests::cluster::Cluster;
+use tocsin_tests::processes::{Ended, Process, Programs, tail};
+
+use crate::outside::Outside;
+use crate::workloads::NAMESPACE;
+
+/// Rights, ServiceAccounts, and the DaemonSet whose pod stands for the agent.
+const MANIFEST: &str = include_str!("../../cluster/tocsin.yaml");
+const OWN: &str = "tocsin";
+const AGENT: &str = "tocsin-node-agent";
+const AGGREGATOR: &str = "tocsin-aggregator";
+const AUDIENCE: &str = "tocsin-aggregator";
+
+const LIMIT: Duration = Duration::from_mins(1);
+/// What the processes are given to end in, and a bit for a busy machine.
+const AGENT_ENDS: Duration = Duration::from_secs(10);
+const AGGREGATOR_ENDS: Duration = Duration::from_secs(25);
+
+/// The two processes.
+pub(crate) struct Tocsin {
+    aggregator: Process,
+    agent: Process,
+    metrics: String,
+    api: String,
+}
+
+impl Tocsin {
+    /// Gives Tocsin its place in the cluster, and starts it beside it. The calling thread is in the cluster's network.
+    pub(crate) fn start(cluster: &mut Cluster, outside: &Outside) -> Result<Self> {
+        let programs = Programs::built()?;
+        cluster.apply(MANIFEST)?;
+        let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}});
+        cluster.apply(&namespace.to_string())?;
+        for namespace in [OWN, NAMESPACE] {
+            // A pod made before it is refused.
+            cluster.wait_for("the default ServiceAccount", LIMIT, |cluster| {
+                cluster.get(&["serviceaccount", "default", "-n", namespace]).map(Some)
+            })?;
+        }
+        let of_agent = ["pods", "-n", OWN, "-l", "app.kubernetes.io/component=node-agent"];
+        let pod = cluster.watch(&of_agent, LIMIT, |pod| {
+            let is_running = pod["status"]["phase"] == "Running";
+            is_running.then(|| pod["metadata"]["name"].as_str().map(str::to_owned)).flatten()
+        })?;
+
+        let files = Files::write(cluster, outside, &pod)?;
+        let aggregator = Process::start(
+            AGGREGATOR,
+            cluster
+                .command_in(&programs.aggregator)
+                .args(["--agents-listen=127.0.0.1:0", "--metrics-listen=127.0.0.1:0", "--api-listen=127.0.0.1:0"])
+                .arg(option("--config", &files.config))
+                .arg(option("--kubeconfig", &files.aggregator_kubeconfig))
+                .arg(option("--tls-cert", &files.certificate))
+                .arg(option("--tls-key", &files.key)),
+        )?;
+        cluster.end_with(AGGREGATOR, aggregator.id())?;
+        let started = said(&aggregator, "started")?;
+        let address = |field: &str| started[field].as_str().map(str::to_owned).with_context(|| format!("{started}"));
+
+        let agent = Process::start(
+            AGENT,
+            cluster
+                .command_in(&programs.node_agent)
+                .args(["--listen=127.0.0.1:0", &format!("--node-name={}", cluster.node_name())])
+                .arg(format!("--aggregator={}", address("agents")?))
+                .arg(option("--ca-file", &files.authority))
+                .arg(option("--token-file", &files.agent_token))
+                .arg(option("--kubeconfig", &files.agent_kubeconfig)),
+        )?;
+        cluster.end_with(AGENT, agent.id())?;
+        let tocsin = Self { metrics: address("admin")?, api: address("api")?, aggregator, agent };
+        said(&tocsin.agent, "session_opened").with_context(|| tocsin.aggregator.tail())?;
+        Ok(tocsin)
+    }
+
+    /// Waits until what a node's failure explains is held back.
+    pub(crate) fn until_inhibited(&self, cluster: &mut Cluster, limit: Duration) -> Result<()> {
+        cluster.wait_for("pods' findings explained by their node's", limit, |_| {
+            let figures = self.figures()?;
+            Ok((figure(&figures, "tocsin_findings{decision=\"inhibited\",state=\"pending\"}")? > 0).then_some(()))
+        })
+    }
+
+    /// Waits until no issue is open any more, told or not, and no finding waits for its fate.
+    pub(crate) fn until_nothing_is_open(&self, cluster: &mut Cluster, limit: Duration) -> Result<()> {
+        cluster.wait_for("all issues to be over", limit, |_| {
+            let figures = self.figures()?;
+            let open =
+                sum(&figures, "tocsin_issues_open{", "")? + sum(&figures, "tocsin_findings{", "state=\"pending\"")?;
+            ensure!(open == 0, "open: {open}; {}", http_get(&self.api, "/api/v1/issues")?);
+            Ok(Some(()))
+        })
+    }
+
+    /// The books: what was observed is somewhere.
+    pub(crate) fn balances(&self) -> Result<()> {
+        let figures = self.figures()?;
+        let observed = figure(&figures, "tocsin_findings_observed_total")?;
+        let decided = sum(&figures, "tocsin_findings{", "")?;
+        ensure!(observed > 0 && observed == decided, "{observed} observed, {decided} accounted for:\n{figures}");
+        ensure!(figure(&figures, "tocsin_findings{decision=\"told\",state=\"final\"}")? > 0, "{figures}");
+        Ok(())
+    }
+
+    /// Both end in time and in order, and neither has had to say that something is wrong with it.
+    pub(crate) fn end(self) -> Result<()> {
+        let Self { aggregator, agent, .. } = self;
+        let agent = agent.end(AGENT_ENDS).context("ending the agent")?;
+        let aggregator = aggregator.end(AGGREGATOR_ENDS).context("ending the aggregator")?;
+        for (name, Ended { status, lines }) in [(AGENT, agent), (AGGREGATOR, aggregator)] {
+            ensure!(status.success(), "{name} ended with {status}\n{}", tail(name, &lines));
+            let errors: Vec<_> = lines.iter().filter(|line| line.contains("\"level\":\"ERROR\"")).collect();
+            ensure!(errors.is_empty(), "{name} has said: {errors:#?}");
+        }
+        Ok(())
+    }
+
+    /// What both processes said last, for errors.
+    pub(crate) fn tails(&self) -> String {
+        let issues = http_get(&self.api, "/api/v1/issues").unwrap_or_else(|error| format!("{error:#}"));
+        format!("{}\n{}\n--- open issues: {issues}", self.aggregator.tail(), self.agent.tail())
+    }
+
+    fn figures(&self) -> Result<String> {
+        http_get(&self.metrics, "/metrics")
+    }
+}
+
+/// The files that the processes are given.
+struct Files {
+    config: std::path::PathBuf,
+    aggregator_kubeconfig: std::path::PathBuf,
+    agent_kubeconfig: std::path::PathBuf,
+    agent_token: std::path::PathBuf,
+    authority: std::path::PathBuf,
+    certificate: std::path::PathBuf,
+    key: std::path::PathBuf,
+}
+
+impl Files {
+    /// `pod` is the one that the agent's tokens are bound to, as projected ones are.
+    fn write(cluster: &Cluster, outside: &Outside, pod: &str) -> Result<Self> {
+        let folder = cluster.scratch_dir();
+        let file = |name: &str, content: &str| {
+            let path = folder.join(name);
+            fs::write(&path, content).with_context(|| format!("writing {}", path.display())).map(|()| path)
+        };
+        let own = |account, audience, pod| cluster.service_account_token(OWN, account, audience, pod);
+        let aggregator_token = file("aggregator-api-token", &own(AGGREGATOR, None, None)?)?;
+        let agent_api_token = file("agent-api-token", &own(AGENT, None, Some(pod))?)?;
+        let serving = Authority::new("tocsin-aggregator")?;
+        let leaf = serving.leaf(&LOOPBACK)?;
+        Ok(Self {
+            config: file("config.yaml", &config(outside).to_string())?,
+            aggregator_kubeconfig: cluster.kubeconfig_with_token_file(AGGREGATOR, &aggregator_token)?,
+            agent_kubeconfig: cluster.kubeconfig_with_token_file(AGENT, &agent_api_token)?,
+            agent_token: file("agent-token", &own(AGENT, Some(AUDIENCE), Some(pod))?)?,
+            authority: file("ca.crt", serving.ca_pem())?,
+            certificate: file("tls.crt", &leaf.cert_pem)?,
+            key: file("tls.key", &leaf.key_pem)?,
+        })
+    }
+}
+
+/// Seconds where the defaults are minutes. JSON is YAML, too.
+fn config(outside: &Outside) -> Value {
+    // A pod has as long to become ready again when its node is back.
+    let slow = json!({"sustain": "15s", "hold": "5s", "onceReadySeconds": 15});
+    let quick = json!({"sustain": "2s", "hold": "5s"});
+    json!({
+        "clusterName": "real",
+        "agents": {"heartbeat": "5s"},
+        "rules": {
+            "CrashLoopBackOff": quick,
+            "ImagePull": quick,
+            "OOMKilled": {"hold": "5s"},
+            "NotReady": slow,
+            "PodFailed": {"hold": "5s"},
+            "Evicted": {"hold": "5s"},
+            "Unschedulable": quick,
+            "NodeNotReady": {"sustain": "2s", "hold": "5s", "youngSeconds": 0},
+        },
+        "sinks": {"outside": {
+            "type": "ingest",
+            "url": format!("{}/v1/issues", outside.url()),
+            "caFile": outside.ca_file(),
+            "tokenFile": outside.token_file(),
+            "ratePerMinute": 0,
+        }},
+    })
+}
+
+fn option(name: &str, file: &Path) -> String {
+    format!("{name}={}", file.display())
+}
+
+/// The first log line with this message.
+fn said(process: &Process, message: &str) -> Result<Value> {
+    process.until_line(message, LIMIT, |line| {
+        let line: Value = serde_json::from_str(line).ok()?;
+        (line["message"] == message).then_some(line)
+    })
+}
+
+/// One figure by its whole name, labels included.
+fn figure(figures: &str, name: &str) -> Result<u64> {
+    let line = figures.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+    line.and_then(|value| value.trim().parse().ok()).with_context(|| format!("no figure {name} in\n{figures}"))
+}
+
+/// The sum of the series that begin like this and have this among their labels.
+fn sum(figures: &str, begin: &str, label: &str) -> Result<u64> {
+    let series: Vec<_> = figures.lines().filter(|line| line.starts_with(begin) && line.contains(label)).collect();
+    ensure!(!series.is_empty(), "no figures {begin} {label} in\n{figures}");
+    let values = series.iter().map(|line| line.rsplit(' ').next().unwrap_or_default().parse::<u64>());
+    values.sum::<Result<u64, _>>().with_context(|| format!("{series:?}"))
+}
+
+fn http_get(address: &str, path: &str) -> Result<String> {
+    let mut stream = TcpStream::connect(address)?;
+    stream.set_read_timeout(Some(Duration::from_secs(5)))?;
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n")?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    let (head, body) = answer.split_once("\r\n\r\n").context("no HTTP answer")?;
+    ensure!(head.starts_with("HTTP/1.1 200 "), "{path}: {head}");
+    Ok(body.to_owned())
+}
