@@ -36,7 +36,9 @@ const SHORT_WATCH: Duration = Duration::from_secs(10);
 const REOPEN_SPREAD: Duration = Duration::from_secs(1);
 const BACKOFF_FIRST: Duration = Duration::from_millis(500);
 const BACKOFF_MAX: Duration = Duration::from_secs(30);
-/// What is not allowed stays so until somebody acts.
+/// A server that has just started allows nobody anything until it has read its roles, for some seconds.
+const DENIALS_MAY_PASS: u32 = 5;
+/// What is not allowed even then stays so until somebody acts.
 const DENIED_WAIT_MIN: Duration = Duration::from_secs(30);
 const DENIED_WAIT_MAX: Duration = Duration::from_mins(1);
 /// A server may ask for more patience, and does not get it.
@@ -109,6 +111,8 @@ pub struct Plan {
     /// Watches in a row that brought no version.
     barren: u32,
     backoff: Backoff,
+    /// Denials since the last progress.
+    denials: u32,
     not_before: Mark,
     /// How long a watch may be silent; `None` for collections without bookmarks (Events are not in the watch cache).
     silence: Option<Duration>,
@@ -134,6 +138,7 @@ impl Plan {
             last_seen: None,
             barren: 0,
             backoff: Backoff::new(BACKOFF_FIRST, BACKOFF_MAX),
+            denials: 0,
             not_before: Mark::default(),
             silence,
             rng,
@@ -204,7 +209,7 @@ impl Plan {
         }
         self.last_seen = Some(version);
         self.barren = 0;
-        self.backoff.reset();
+        self.forgive();
     }
 
     /// The open watch ended without an error.
@@ -214,7 +219,7 @@ impl Plan {
         if lived < SHORT_WATCH {
             return self.on_failure(now, &Failure::Connection("the watch ended at once".into()));
         }
-        self.backoff.reset();
+        self.forgive();
         // Its own time was up: watches asked for different spans, so these are spread out already.
         let in_time = lived + SHORT_WATCH >= timeout;
         self.not_before = if in_time { now } else { now + up_to(REOPEN_SPREAD, &mut self.rng) };
@@ -254,11 +259,18 @@ impl Plan {
         }
     }
 
+    fn forgive(&mut self) {
+        self.backoff.reset();
+        self.denials = 0;
+    }
+
     fn wait_after(&mut self, failure: &Failure) -> Duration {
         let jitter = self.backoff.next(&mut self.rng);
+        self.denials += u32::from(matches!(failure, Failure::Denied { .. }));
         match failure {
             Failure::Behind => jitter.min(BEHIND_WAIT_MAX),
             Failure::Busy { retry_after, .. } => retry_after.unwrap_or_default().min(RETRY_AFTER_MAX) + jitter,
+            Failure::Denied { .. } if self.denials <= DENIALS_MAY_PASS => jitter,
             Failure::Denied { .. } => between(DENIED_WAIT_MIN..=DENIED_WAIT_MAX, &mut self.rng),
             Failure::Gone
             | Failure::Status { .. }

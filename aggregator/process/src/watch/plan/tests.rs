@@ -312,12 +312,44 @@ fn the_wait_that_a_busy_server_asks_for_is_kept_but_capped() {
     }
 }
 
+fn denied() -> Failure {
+    Failure::Denied { status: 403, message: String::new() }
+}
+
 #[test]
-fn what_is_not_allowed_is_asked_for_slowly() {
+fn what_is_not_allowed_is_asked_for_slowly_once_it_can_no_longer_pass() {
     let mut run = Run::new();
-    for _ in 0..10 {
-        let (wait, _) = run.fail(&Failure::Denied { status: 403, message: String::new() });
-        assert!((DENIED_WAIT_MIN..=DENIED_WAIT_MAX).contains(&wait), "waited {wait:?}");
+    let waits: Vec<_> = (0..15).map(|_| run.fail(&denied()).0).collect();
+    let (early, late) = waits.split_at(DENIALS_MAY_PASS as usize);
+    assert!(early.iter().sum::<Duration>() < Duration::from_secs(16), "{early:?}");
+    assert!(late.iter().all(|wait| (DENIED_WAIT_MIN..=DENIED_WAIT_MAX).contains(wait)), "{late:?}");
+}
+
+#[test]
+fn a_list_that_is_allowed_does_not_speed_up_a_watch_that_is_not() {
+    let mut run = Run::watching();
+    let began = run.now;
+    run.fail(&cut());
+    for _ in 0..100 {
+        if matches!(run.step().1, Step::List(_)) {
+            run.listed("10");
+        } else {
+            run.fail(&denied());
+        }
+    }
+    assert!(run.now.since(began) > DENIED_WAIT_MIN * 60, "{:?}", run.now.since(began));
+}
+
+#[test]
+fn each_restart_of_the_server_may_deny_for_a_moment() {
+    let mut run = Run::watching();
+    for version in 11..20 {
+        run.fail(&cut());
+        for _ in 0..3 {
+            assert!(run.fail(&denied()).0 < Duration::from_secs(5));
+        }
+        run.opened();
+        run.plan.on_version(version.to_string());
     }
 }
 
