@@ -51,7 +51,7 @@ fn a_node_agent_finds_what_is_wrong_with_its_pods() {
     check("exit-137", "CrashLoopBackOff Pod/exit-137 main, NotReady Pod/exit-137");
     check("image-error", "ImagePull Pod/image-absent main");
     check("image-back-off", "ImagePull Pod/image-absent main");
-    check("oom-killed", "NotReady Pod/oom-killed, OOMKilled Pod/oom-killed main");
+    check("oom-killed", "CrashLoopBackOff Pod/oom-killed main, NotReady Pod/oom-killed, OOMKilled Pod/oom-killed main");
     check(
         "oom-killed-loops",
         "CrashLoopBackOff Pod/oom-killed main, NotReady Pod/oom-killed, OOMKilled Pod/oom-killed main",

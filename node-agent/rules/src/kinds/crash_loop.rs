@@ -1,7 +1,8 @@
 //! CrashLoopBackOff: a container ends again and again and the kubelet waits before it starts it once more.
 //!
-//! It oscillates: waiting, running for a moment, ended, waiting. While it runs without being ready nothing is known;
-//! only a container that ran and was ready for the whole hold loops no more.
+//! It oscillates: running for a moment, ended, waiting. Since 1.33 the kubelet writes the waiting reason only when the
+//! wait is nearly over, so an end that is going to be followed by yet another start counts as well. While the container
+//! runs without being ready nothing is known; only one that ran and was ready for the whole hold loops no more.
 
 use std::time::Duration;
 
@@ -9,6 +10,7 @@ use crate::catalogue::{Nature, Row, Side};
 use crate::finding::{Evidence, Severity};
 use crate::gates::Gates;
 use crate::verdict::{ContainerCase, Observation, Rule, Verdict, has_ended, last_end, some_text};
+use crate::view::TerminatedState;
 
 pub(crate) static ROW: Row = Row {
     name: "CrashLoopBackOff",
@@ -27,6 +29,10 @@ pub(crate) static ROW: Row = Row {
     rule: Rule::Container(crash_loop),
 };
 
+/// After a run of twice the longest back-off the kubelet begins anew with the shortest
+/// (`pkg/kubelet/kuberuntime`, `MaxContainerBackOff`).
+const BACK_OFF_FORGOTTEN: Duration = Duration::from_mins(10);
+
 fn crash_loop(case: &ContainerCase<'_>) -> Verdict {
     if has_ended(case.pod) {
         return Verdict::well(last_end(case.pod, case.moment));
@@ -34,12 +40,9 @@ fn crash_loop(case: &ContainerCase<'_>) -> Verdict {
     if case.is_sidecar_after_the_end() {
         return Verdict::unclear();
     }
-    if case.waiting("CrashLoopBackOff").is_none() {
-        return Verdict::Not(case.health());
-    }
-    let ended = case.status.last_state.terminated.clone().unwrap_or_default();
+    let Some(ended) = back_off(case) else { return Verdict::Not(case.health()) };
     let since = ended.finished_at.map_or(case.moment.now, |at| case.moment.kubelet(at));
-    let often = f64::from(case.status.restart_count) >= case.settings.threshold("restarts");
+    let often = f64::from(case.status.restart_count) >= case.settings.threshold("restarts") && was_short(&ended);
     let incarnation = match &*ended.container_id {
         "" => case.identity(&case.status.restart_count.to_string()),
         id => id.to_owned(),
@@ -57,9 +60,29 @@ fn crash_loop(case: &ContainerCase<'_>) -> Verdict {
     })
 }
 
+/// How the container ended that the kubelet waits to start again; `None` when it does not wait.
+fn back_off(case: &ContainerCase<'_>) -> Option<TerminatedState> {
+    let ContainerCase { status, spec, pod, .. } = case;
+    if case.waiting("CrashLoopBackOff").is_some() {
+        return Some(status.last_state.terminated.clone().unwrap_or_default());
+    }
+    let ended = status.state.terminated.as_ref().filter(|_| status.restart_count > 0)?;
+    let is_init = pod.spec.init_containers.iter().any(|init| std::ptr::eq(init, *spec)) && !spec.is_sidecar();
+    let is_started_again =
+        spec.restarts(ended.exit_code, pod.spec.restart_policy) && !(is_init && ended.exit_code == 0);
+    (is_started_again && was_short(ended)).then(|| ended.clone())
+}
+
+/// Whether a container ran for less time than after which the kubelet forgets its back-off. Ends without times (and those
+/// of containers that never started, whose start is in 1970) count as short.
+fn was_short(ended: &TerminatedState) -> bool {
+    let run = ended.started_at.filter(|at| at.as_millis() > 0).zip(ended.finished_at);
+    run.is_none_or(|(started, finished)| finished.since(started) < BACK_OFF_FORGOTTEN)
+}
+
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     use crate::Severity;
     use crate::testing::Step::{Amnesia, Gone, Restart, Sees};
@@ -71,6 +94,18 @@ mod tests {
 
     fn starting(restarts: u32, at: i64) -> Draft {
         pod().app(running(at), restarts).last(ended(1, "Error", at - 1)).unready(at - 1)
+    }
+
+    /// Ended, waiting for its next start without saying so.
+    fn crashed(restarts: u32, started: i64, finished: i64) -> Draft {
+        pod().app(ran(started, finished), restarts).last(ended(1, "Error", started - 1)).unready(finished)
+    }
+
+    /// `state` or `lastState` of a container that ran from one time to another.
+    fn ran(started: i64, finished: i64) -> Value {
+        let mut state = ended(1, "Error", finished);
+        state["terminated"]["startedAt"] = running(started)["running"]["startedAt"].clone();
+        state
     }
 
     fn well(at: i64) -> Draft {
@@ -127,6 +162,31 @@ mod tests {
             "again within the hold is the same finding",
             &[(10, Sees(looping(3, 9))), (30, Sees(well(30))), (600, Sees(looping(4, 599))), (700, Sees(well(700)))],
             "10 active, 1300 cleared",
+        );
+        check(
+            "shows its end for nearly all of its back-off",
+            &[(10, Sees(crashed(1, 5, 10))), (20, Sees(starting(2, 20))), (25, Sees(crashed(3, 20, 25)))],
+            "10 pending, 25 active",
+        );
+        check("is not the first crash", &[(10, Sees(crashed(0, 5, 10)))], "");
+        check("is not one crash after a long run", &[(5000, Sees(crashed(12, 10, 5000)))], "");
+        check(
+            "after a long run must last a minute, however often it had crashed before",
+            &[(5001, Sees(looping(12, 5000).last(ran(10, 5000))))],
+            "5001 pending, 5060 active",
+        );
+        check(
+            "is no init container that has done its work",
+            &[(
+                5,
+                Sees(pod().set("/spec/initContainers", json!([{"name": "setup"}])).container(
+                    "initContainerStatuses",
+                    "setup",
+                    ended(0, "Completed", 4),
+                    5,
+                )),
+            )],
+            "",
         );
         check(
             "in an init container",

@@ -172,6 +172,9 @@ pub struct TerminatedState {
     /// `message`: the container's termination message.
     #[serde(deserialize_with = "text")]
     pub message: Arc<str>,
+    /// `startedAt`, by the node's clock; in 1970 when it never started.
+    #[serde(deserialize_with = "time")]
+    pub started_at: Option<Time>,
     /// `finishedAt`, by the node's clock.
     #[serde(deserialize_with = "time")]
     pub finished_at: Option<Time>,
