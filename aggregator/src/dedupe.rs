@@ -18,6 +18,7 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use rules::{Finding, FindingId, Owner, Severity, State, Time};
+use wire::Entry;
 
 use self::accounts::Accounts;
 use self::decision::{Decision, Waiting};
@@ -139,18 +140,26 @@ impl Dedupe {
         }
     }
 
-    /// An observer has told the state of one of its findings.
-    pub fn on_finding(&mut self, observer: &Observer, revision: u32, finding: Finding, now: Time) {
-        let id = MemberId { observer: Arc::clone(observer), finding: finding.id };
-        let known = self.members.get(&id).map(Arc::clone);
-        let Some(key) = known.or_else(|| self.admit(&id, &finding)) else {
-            if finding.state != State::Pending {
-                self.accounts.open(Decision::Shed);
-            }
-            self.effects.push(Effect::Settle(id, revision));
-            return;
-        };
-        self.change(&key, now, |dedupe| dedupe.take_in(&id, &key, revision, finding, now));
+    /// An observer has told the states of some of its findings. All are taken in before any is judged: a cause may come
+    /// after its symptoms.
+    pub fn on_findings(&mut self, observer: &Observer, entries: Vec<Entry>, now: Time) {
+        let mut taken = Vec::with_capacity(entries.len());
+        for Entry { revision, finding } in entries {
+            let id = MemberId { observer: Arc::clone(observer), finding: finding.id };
+            let known = self.members.get(&id).map(Arc::clone);
+            let Some(key) = known.or_else(|| self.admit(&id, &finding)) else {
+                if finding.state != State::Pending {
+                    self.accounts.open(Decision::Shed);
+                }
+                self.effects.push(Effect::Settle(id, revision));
+                continue;
+            };
+            self.change(&key, now, |dedupe| dedupe.take_in(&id, &key, revision, finding));
+            taken.push(id);
+        }
+        for id in taken {
+            self.judge_anew(&id, now);
+        }
     }
 
     /// A full report of `observer` was taken in whole. What it did not name is not seen by anybody any more; what was
@@ -307,8 +316,8 @@ impl Dedupe {
         Some(key)
     }
 
-    /// Puts what an observer says beside what is known, and decides.
-    fn take_in(&mut self, id: &MemberId, key: &Arc<IssueKey>, revision: u32, finding: Finding, now: Time) {
+    /// Puts what an observer says beside what is known.
+    fn take_in(&mut self, id: &MemberId, key: &Arc<IssueKey>, revision: u32, finding: Finding) {
         let Some(issue) = self.issues.get_mut(key) else { return };
         let state = finding.state;
         let known = issue.members.remove(id);
@@ -349,8 +358,6 @@ impl Dedupe {
         if is_settled {
             self.settle(id);
         }
-        self.decide(id, now);
-        self.proceed(key, now);
     }
 
     /// Nobody sees a finding any more, and nobody said that it is over.

@@ -79,9 +79,7 @@ impl Pipeline {
             Ok(taken) => taken,
             Err(reply) => return reply,
         };
-        for Entry { revision, finding } in taken.new {
-            self.dedupe.on_finding(&node, revision, finding, now);
-        }
+        self.dedupe.on_findings(&node, taken.new, now);
         if let Some(absent) = taken.full {
             self.dedupe.on_full_report(&node, &absent, now);
         }
@@ -91,11 +89,10 @@ impl Pipeline {
 
     /// The aggregator's own rules have found something.
     pub fn on_own_findings(&mut self, findings: Vec<Finding>, now: Time) {
-        let observer = Arc::from("");
-        for finding in findings {
-            self.own_revision = self.own_revision.wrapping_add(1);
-            self.dedupe.on_finding(&observer, self.own_revision, finding, now);
-        }
+        self.own_revision = self.own_revision.wrapping_add(1);
+        let revision = self.own_revision;
+        let entries = findings.into_iter().map(|finding| Entry { revision, finding }).collect();
+        self.dedupe.on_findings(&Arc::from(""), entries, now);
         self.carry_out(now);
     }
 

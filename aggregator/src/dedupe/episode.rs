@@ -133,6 +133,13 @@ impl Dedupe {
         }
     }
 
+    /// A cause has come before anything was said of its symptom: nothing is, for now.
+    pub(super) fn take_back(&mut self, id: &MemberId, now: Time) {
+        let Some(issue) = self.members.get(id).and_then(|key| self.issues.get_mut(key)) else { return };
+        issue.episode.take_if(|episode| episode.phase == Phase::Verifying);
+        self.decided(id, Decision::Pending(Waiting::Held), now);
+    }
+
     /// Hands an issue to its sinks, or hands it to them again when it is back before they heard that it was over.
     fn tell(&mut self, key: &Arc<IssueKey>, now: Time) {
         let Some(issue) = self.issues.get_mut(key) else { return };

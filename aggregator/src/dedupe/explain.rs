@@ -62,7 +62,9 @@ impl Dedupe {
         let has_ended = stood == Some(State::Active) && stands.is_none();
         for id in self.symptoms_of(key) {
             let Some(member) = self.member_mut(&id) else { continue };
-            if has_ended && member.decision == Some(Decision::Pending(Waiting::Inhibited)) {
+            if stands.is_some() && member.decision == Some(Decision::Pending(Waiting::Verifying)) {
+                self.take_back(&id, now);
+            } else if has_ended && member.decision == Some(Decision::Pending(Waiting::Inhibited)) {
                 self.hold_after_cause(&id, now);
             }
             self.judge_anew(&id, now);

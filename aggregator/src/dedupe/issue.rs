@@ -116,10 +116,11 @@ pub enum Phase {
 }
 
 impl IssueKey {
-    /// The key of the issue that `finding` belongs to.
+    /// The key of the issue that `finding` belongs to. What is grouped under a node is of no one namespace.
     pub fn of(finding: &Finding) -> Self {
+        let of_node = &*finding.owner.kind == "Node";
         Self {
-            namespace: Arc::clone(&finding.subject.namespace),
+            namespace: if of_node { Arc::default() } else { Arc::clone(&finding.subject.namespace) },
             owner: finding.owner.clone(),
             container: Arc::clone(&finding.subject.container),
             kind: finding.kind,

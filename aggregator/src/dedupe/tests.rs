@@ -60,7 +60,13 @@ impl Story {
             "" => Arc::from(""),
             _ => Arc::clone(&finding.subject.node),
         };
-        self.dedupe.on_finding(&observer, 1, finding, self.now);
+        self.report(&observer, vec![finding])
+    }
+
+    /// One report of several findings.
+    fn report(&mut self, observer: &Observer, findings: Vec<Finding>) -> &mut Self {
+        let entries = findings.into_iter().map(|finding| Entry { revision: 1, finding }).collect();
+        self.dedupe.on_findings(observer, entries, self.now);
         self.run()
     }
 

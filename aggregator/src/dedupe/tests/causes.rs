@@ -27,6 +27,29 @@ fn a_symptom_waits_while_its_cause_may_still_come() {
 }
 
 #[test]
+fn a_cause_may_come_after_its_symptom_in_the_same_report() {
+    let (cause, symptom) = (pod("CrashLoopBackOff", "n1", "api-1"), pod("NotReady", "n1", "api-1"));
+    for findings in [vec![cause.clone(), symptom.clone()], vec![symptom, cause]] {
+        let mut story = Story::begin();
+        story.report(&Arc::from("n1"), findings).told(&["api CrashLoopBackOff firing"]);
+    }
+}
+
+#[test]
+fn a_cause_that_comes_while_its_symptoms_pod_is_being_read_is_told_in_its_place() {
+    let (cause, symptom) = (pod("CrashLoopBackOff", "n1", "api-1"), pod("NotReady", "n1", "api-1"));
+    let mut story = Story::begin();
+    story.verdict = None;
+    story.see(symptom);
+    let check = story.checks.pop().expect("the symptom's pod is to be read");
+    story.verdict = Some(Checked::NoDoubt);
+    story.see(cause);
+    story.dedupe.on_checked(&check, Checked::NoDoubt, story.now);
+    story.run().told(&["api CrashLoopBackOff firing"]);
+    story.accounts(&[(TOLD, 1), (Decision::Pending(decision::Waiting::Inhibited), 1)]);
+}
+
+#[test]
 fn a_symptom_is_told_at_once_when_its_cause_does_not_come() {
     let (cause, symptom) = (node("NodeNotReady", "n1"), pod("NotReady", "n1", "api-1"));
     let mut story = Story::begin();

@@ -136,3 +136,19 @@ fn open_findings_of_a_node_are_what_its_agent_goes_on_with() {
     story.see(node("NodeNotReady", "n1"));
     assert_eq!(story.dedupe.open_findings("n1").collect::<Vec<_>>(), [&open]);
 }
+
+#[test]
+fn what_is_grouped_under_a_node_is_one_issue_for_all_namespaces() {
+    let mut evicted = ["shop", "bank"].map(|namespace| {
+        let mut finding = pod("Evicted", "n1", "api-1");
+        finding.subject.namespace = namespace.into();
+        finding.owner = Owner { kind: "Node".into(), name: "n1".into() };
+        finding.id = FindingId::of(finding.kind, &finding.subject);
+        finding
+    });
+    let mut story = Story::begin();
+    story.report(&Arc::from("n1"), evicted.to_vec()).told(&["n1 Evicted firing"]);
+    evicted.reverse();
+    story.report(&Arc::from("n1"), evicted.map(cleared).to_vec());
+    story.told(&["n1 Evicted firing", "n1 Evicted resolved"]);
+}
