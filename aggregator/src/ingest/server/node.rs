@@ -1,10 +1,10 @@
 //! How much one node may ask for, over all of its connections. A node that wants more is told to wait; others do not
 //! notice.
 
-use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use dashmap::DashMap;
 use rules::Time;
 
 use crate::limit::TokenBucket;
@@ -13,7 +13,8 @@ use crate::limit::TokenBucket;
 #[derive(Debug)]
 pub(super) struct Nodes {
     requests_per_minute: u32,
-    nodes: Mutex<HashMap<Arc<str>, Arc<NodeLimit>>>,
+    /// Asked by every connection: locked by shard, so that thousands that begin at once do not queue for one lock.
+    nodes: DashMap<Arc<str>, Arc<NodeLimit>>,
 }
 
 /// One node's allowance. Its connections share it.
@@ -27,18 +28,18 @@ const BYTES_PER_REQUEST: usize = 64 * 1024;
 
 impl Nodes {
     pub(super) fn new(requests_per_minute: u32) -> Self {
-        Self { requests_per_minute, nodes: Mutex::default() }
+        Self { requests_per_minute, nodes: DashMap::new() }
     }
 
     /// The allowance of `node`.
     pub(super) fn of(&self, node: &Arc<str>, now: Time) -> Arc<NodeLimit> {
-        let mut nodes = self.nodes.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = self.nodes.len();
         // Doubling keeps the work per node constant; live ones are as many as there are connections, at most.
-        if nodes.len() >= SWEEP && nodes.len().is_power_of_two() && !nodes.contains_key(node) {
-            nodes.retain(|_, limit| Arc::strong_count(limit) > 1);
+        if known >= SWEEP && known.is_power_of_two() && !self.nodes.contains_key(node) {
+            self.nodes.retain(|_, limit| Arc::strong_count(limit) > 1);
         }
         let fresh = || Arc::new(NodeLimit(Mutex::new(TokenBucket::new(self.requests_per_minute, now))));
-        Arc::clone(nodes.entry(Arc::clone(node)).or_insert_with(fresh))
+        Arc::clone(&self.nodes.entry(Arc::clone(node)).or_insert_with(fresh))
     }
 }
 
@@ -89,7 +90,7 @@ mod tests {
         assert_eq!(live.on_request(NOW), Ok(()));
         for number in 0..10 * SWEEP {
             nodes.of(&format!("node-{number}").into(), NOW);
-            assert!(nodes.nodes.lock().expect("unpoisoned").len() <= SWEEP);
+            assert!(nodes.nodes.len() <= SWEEP);
         }
         assert!(Arc::ptr_eq(&live, &nodes.of(&"live".into(), NOW)));
     }
