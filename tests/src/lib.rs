@@ -16,6 +16,9 @@
 pub mod apiserver;
 pub mod certs;
 pub mod cluster;
+pub mod demo;
+pub mod installation;
 mod listener;
+pub mod pair;
 pub mod processes;
 pub mod receiver;

@@ -120,6 +120,11 @@ impl ApiServer {
         self.inner.lock().store.version()
     }
 
+    /// How many writes there were since the start.
+    pub fn changes(&self) -> u64 {
+        self.version() - self.inner.options.first_version
+    }
+
     /// Forgets all history: reads and watches from before now are answered 410.
     pub fn compact(&self) {
         let mut state = self.inner.lock();

@@ -1,0 +1,396 @@
+//! Agents and the aggregator's core in one struct, without sockets and in virtual time: hours pass in milliseconds.
+//!
+//! ```text
+//! World (pods, nodes) ─▶ Engine ─▶ Reporter ─▶ Pipeline ─▶ Told
+//!                        one agent a node       ▲  outboxes answered by Outbound
+//!                        the aggregator's own ──┘
+//! ```
+//!
+//! [`Pair::settle`] runs everything to quiescence at the present moment, [`Pair::pass`] lets time pass from deadline to
+//! deadline. After every step the accounting identity is checked.
+
+mod agent;
+mod world;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use rules::{AgentSight, Config, Engine, Observer, Time};
+use serde_json::Value;
+use tocsin_aggregator::dedupe::Checked;
+use tocsin_aggregator::forward::outbox::{Next, Outcome};
+use tocsin_aggregator::pipeline::Pipeline;
+use tocsin_aggregator::settings::{Cluster, Settings, SinkSettings};
+use wire::{Epoch, SessionId};
+
+pub use self::agent::Agent;
+pub use self::world::World;
+
+/// When every story begins: 2026-05-01T00:00:00Z.
+pub const START: Time = Time::from_millis(1_777_593_600_000);
+
+/// The whole system in virtual time.
+pub struct Pair {
+    /// The cluster as its API server has it.
+    pub world: World,
+    /// One agent a node, while it lives.
+    pub agents: BTreeMap<Arc<str>, Agent>,
+    /// The aggregator, while it lives.
+    pub aggregator: Option<Aggregator>,
+    /// The outside, as the aggregator's one required sink sees it.
+    pub outbound: Outbound,
+    settings: Settings,
+    now: Time,
+    lives: u64,
+}
+
+/// One life of the aggregator: the pipeline and its own detection.
+pub struct Aggregator {
+    /// The stages.
+    pub pipeline: Pipeline,
+    engine: Engine,
+    senders: BTreeMap<Arc<str>, Time>,
+    in_flight: Vec<Arc<str>>,
+}
+
+/// What stands outside: how it answers, and what it was told.
+#[derive(Debug)]
+pub struct Outbound {
+    /// How it answers; `None`: not at all, for now.
+    pub answer: Option<Outcome>,
+    /// Every record that it was sent, in order, whatever it answered.
+    pub sent: Vec<Told>,
+    /// The records that it took.
+    pub taken: Vec<Told>,
+}
+
+/// One notification as it arrived.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Told {
+    /// When.
+    pub at: Time,
+    /// Its idempotency key.
+    pub key: String,
+    /// The record.
+    pub body: Value,
+}
+
+/// The one sink of every story.
+const SINK: &str = "outside";
+
+impl Pair {
+    /// A cluster with these nodes, each with a ready agent, everything in session and nothing wrong.
+    pub fn with_nodes(nodes: &[&str]) -> Self {
+        let mut pair = Self::before_installation(nodes);
+        pair.start_aggregator();
+        for node in nodes {
+            pair.start_agent(node);
+        }
+        pair.settle();
+        pair.pass(Duration::from_mins(1));
+        pair
+    }
+
+    /// The same cluster before anything of ours runs in it.
+    pub fn before_installation(nodes: &[&str]) -> Self {
+        let sink = SinkSettings { rate_per_minute: None, ..SinkSettings::default() };
+        let settings = Settings {
+            cluster: Cluster { name: "prod-eu-1".to_owned(), id: "cluster-uid".to_owned(), ..Cluster::default() },
+            sinks: BTreeMap::from([(Arc::from(SINK), sink)]),
+            ..Settings::default()
+        };
+        let world = World::new(START);
+        for node in nodes {
+            world.add_node(node);
+        }
+        Self {
+            world,
+            agents: BTreeMap::new(),
+            aggregator: None,
+            outbound: Outbound { answer: Some(Outcome::Delivered), sent: Vec::new(), taken: Vec::new() },
+            settings,
+            now: START,
+            lives: 0,
+        }
+    }
+
+    /// The present moment.
+    pub fn now(&self) -> Time {
+        self.now
+    }
+
+    /// Starts an aggregator that knows nothing.
+    pub fn start_aggregator(&mut self) {
+        self.lives += 1;
+        self.show_changes();
+        let mut engine = Engine::new(Observer::Aggregator, Arc::clone(&self.settings.rules));
+        let nodes: Vec<_> = self.world.nodes().map(|node| (**node).clone()).collect();
+        engine.on_node_relist(&nodes, self.now);
+        engine.on_relist(&self.world.unscheduled_pods(), self.now);
+        let pipeline = Pipeline::new(self.settings.clone(), Epoch(self.lives), self.lives, self.now);
+        self.aggregator = Some(Aggregator { pipeline, engine, senders: BTreeMap::new(), in_flight: Vec::new() });
+    }
+
+    /// Kills the aggregator: its memory is gone.
+    pub fn kill_aggregator(&mut self) {
+        self.aggregator = None;
+    }
+
+    /// Starts the agent of a node; it lists its pods at once.
+    pub fn start_agent(&mut self, node: &str) {
+        self.lives += 1;
+        self.show_changes();
+        let mut agent = Agent::new(node, self.lives);
+        agent.list(&self.world, self.now);
+        self.agents.insert(Arc::from(node), agent);
+    }
+
+    /// Kills the agent of a node: its memory is gone.
+    pub fn kill_agent(&mut self, node: &str) {
+        self.agents.remove(node);
+    }
+
+    /// Changes the cluster, and lets everybody see it.
+    pub fn change(&mut self, change: impl FnOnce(&mut World)) -> &mut Self {
+        change(&mut self.world);
+        self.settle();
+        self
+    }
+
+    /// Lets `span` pass, from deadline to deadline.
+    pub fn pass(&mut self, span: Duration) -> &mut Self {
+        let end = self.now + span;
+        loop {
+            self.settle();
+            let next = self.next_deadline().map_or(end, |next| next.max(self.now + Duration::from_millis(1)));
+            if next >= end {
+                self.now = end;
+                self.settle();
+                return self;
+            }
+            self.now = next;
+        }
+    }
+
+    /// Runs everything to quiescence at the present moment.
+    pub fn settle(&mut self) {
+        self.world.set_now(self.now);
+        loop {
+            let mut busy = self.show_changes();
+            busy |= self.run_agents();
+            busy |= self.run_aggregator();
+            if !busy {
+                break;
+            }
+        }
+        if let Some(aggregator) = &self.aggregator {
+            let dedupe = aggregator.pipeline.dedupe();
+            assert!(dedupe.balances(), "the books do not balance: {:?}", dedupe.accounts());
+        }
+    }
+
+    /// What the outside took, as "Kind owner status".
+    pub fn told(&self) -> Vec<String> {
+        self.outbound.taken.iter().map(Told::sentence).collect()
+    }
+
+    /// Asserts what the outside took.
+    #[track_caller]
+    pub fn assert_told(&self, expected: &[&str]) {
+        assert_eq!(self.told(), expected);
+    }
+
+    /// Asserts that no two different records came under one key, and none twice that was taken before.
+    #[track_caller]
+    pub fn assert_keys_are_stable(&self) {
+        let mut bodies: BTreeMap<&str, &Value> = BTreeMap::new();
+        for told in &self.outbound.sent {
+            let body = bodies.entry(&told.key).or_insert(&told.body);
+            assert_eq!(*body, &told.body, "two bodies under the key {}", told.key);
+        }
+        let keys: BTreeSet<_> = self.outbound.taken.iter().map(|told| &told.key).collect();
+        assert_eq!(keys.len(), self.outbound.taken.len(), "a record was sent again after it was taken");
+    }
+
+    /// Asserts that everything is settled and forgotten: in the aggregator, and in every agent.
+    #[track_caller]
+    pub fn assert_nothing_is_left(&self) {
+        assert_eq!(self.pipeline().dedupe().issues().count(), 0, "issues are left");
+        assert_eq!(self.pipeline().dedupe().accounts().pending(), 0, "findings are undecided");
+        for (node, agent) in &self.agents {
+            let counts = agent.reporter.counts();
+            assert_eq!(counts.active + counts.pending + counts.cleared, 0, "{node} keeps findings: {counts:?}");
+        }
+    }
+
+    /// Somebody puts another token where the sink's token is read from.
+    pub fn replace_token(&mut self) {
+        let now = self.now;
+        if let Some(aggregator) = &mut self.aggregator {
+            aggregator.pipeline.on_credentials_changed(SINK, now);
+        }
+    }
+
+    /// Somebody changes the rules in the aggregator's configuration.
+    pub fn change_rules(&mut self, change: impl FnOnce(&mut Config)) {
+        let mut rules = (*self.settings.rules).clone();
+        change(&mut rules);
+        self.settings.rules = Arc::new(rules);
+        let (settings, now) = (self.settings.clone(), self.now);
+        if let Some(aggregator) = &mut self.aggregator {
+            aggregator.engine.configure(Arc::clone(&settings.rules), now);
+            aggregator.pipeline.configure(settings, now);
+        }
+    }
+
+    /// The pipeline of the living aggregator.
+    pub fn pipeline(&self) -> &Pipeline {
+        &self.aggregator.as_ref().expect("the aggregator lives in this part of the story").pipeline
+    }
+
+    fn next_deadline(&self) -> Option<Time> {
+        let agents = self.agents.values().filter_map(Agent::next_deadline);
+        let aggregator = self.aggregator.iter().flat_map(|aggregator| {
+            let senders = aggregator.senders.values().copied();
+            let own = [aggregator.pipeline.next_deadline(), aggregator.engine.next_deadline()];
+            senders.chain(own.into_iter().flatten())
+        });
+        // The aggregator looks at its agents' heartbeats every few seconds, as its process does.
+        let fleet = self.aggregator.is_some().then(|| self.now + Duration::from_secs(5));
+        agents.chain(aggregator).chain(fleet).min()
+    }
+
+    /// Shows what has changed in the cluster to those who watch it.
+    fn show_changes(&mut self) -> bool {
+        let changes = self.world.take_changes();
+        let busy = !changes.is_empty();
+        for change in changes {
+            for agent in self.agents.values_mut() {
+                agent.watch(&change, self.now);
+            }
+            if let Some(aggregator) = &mut self.aggregator {
+                aggregator.watch(&change, self.now);
+            }
+        }
+        busy
+    }
+
+    fn run_agents(&mut self) -> bool {
+        let mut busy = false;
+        let mut ended = Vec::new();
+        for (node, agent) in &mut self.agents {
+            let pipeline = self.aggregator.as_mut().map(|aggregator| &mut aggregator.pipeline);
+            self.lives += 1;
+            busy |= agent.run(pipeline, SessionId(u128::from(self.lives)), &self.world, self.now);
+            if agent.has_ended() {
+                ended.push(Arc::clone(node));
+            }
+        }
+        for node in ended {
+            self.agents.remove(&node);
+        }
+        busy
+    }
+
+    fn run_aggregator(&mut self) -> bool {
+        let Some(aggregator) = &mut self.aggregator else { return false };
+        let mut busy = aggregator.detect(&self.world, self.now);
+        for check in aggregator.pipeline.take_checks() {
+            let pod = self.world.pod(&check.issue.namespace, &check.pod);
+            let is_other = pod.is_some_and(|pod| {
+                pod.spec.node_name != check.node || (!check.uid.is_empty() && pod.meta.uid != check.uid)
+            });
+            let checked = if is_other { Checked::Mismatch } else { Checked::NoDoubt };
+            aggregator.pipeline.on_checked(&check, checked, self.now);
+            busy = true;
+        }
+        aggregator.pipeline.take_changes();
+        busy | aggregator.send(&mut self.outbound, self.now)
+    }
+}
+
+impl Aggregator {
+    fn watch(&mut self, change: &world::Change, now: Time) {
+        match change {
+            world::Change::Node(node) => self.engine.on_node(node, now),
+            world::Change::NodeGone(node) => {
+                self.engine.on_node_deleted(node, now);
+                self.engine.on_agent_gone(&node.meta.name, now);
+                self.pipeline.on_node_gone(&node.meta.name, now);
+            }
+            world::Change::Pod(pod) if pod.spec.node_name.is_empty() => self.engine.on_pod(pod, now),
+            // The watch is for pods without a node: one that got its node leaves it, as if it were deleted.
+            world::Change::Pod(pod) | world::Change::PodGone(pod) => self.engine.on_pod_deleted(pod, now),
+        }
+    }
+
+    /// Looks at the agents, and reports what its own rules find.
+    fn detect(&mut self, world: &World, now: Time) -> bool {
+        for node in world.nodes() {
+            let sight = AgentSight {
+                node,
+                daemon_set: Arc::from("tocsin-node-agent"),
+                wanted: true,
+                replacing: false,
+                started: Some(START),
+                last_heartbeat: self.pipeline.sessions().last_heard(&node.meta.name),
+                interval: self.pipeline.settings().heartbeat,
+            };
+            self.engine.on_agent(&sight, now);
+        }
+        self.engine.on_tick(now);
+        let changes = self.engine.changes();
+        let busy = !changes.is_empty();
+        self.pipeline.on_own_findings(changes, now);
+        self.pipeline.on_expected(world.nodes().map(|node| &*node.meta.name), now);
+        self.pipeline.on_tick(now);
+        busy
+    }
+
+    /// Lets every sender do what it is to do now.
+    fn send(&mut self, outbound: &mut Outbound, now: Time) -> bool {
+        let mut busy = false;
+        let sinks: Vec<_> = self.pipeline.outboxes().keys().cloned().collect();
+        if let Some(outcome) = outbound.answer {
+            for sink in std::mem::take(&mut self.in_flight) {
+                self.pipeline.on_outcome(&sink, outcome, now);
+                busy = true;
+            }
+        }
+        for sink in sinks {
+            self.senders.remove(&sink);
+            match self.pipeline.next(&sink, now) {
+                Next::Idle => {}
+                Next::WaitUntil(at) => {
+                    self.senders.insert(sink, at);
+                }
+                Next::Send(records) => {
+                    busy = true;
+                    let told: Vec<_> = records
+                        .iter()
+                        .map(|record| Told {
+                            at: now,
+                            key: record.key.to_string(),
+                            body: serde_json::from_str(&record.body).expect("a record is JSON"),
+                        })
+                        .collect();
+                    if outbound.answer == Some(Outcome::Delivered) {
+                        outbound.taken.extend(told.clone());
+                    }
+                    outbound.sent.extend(told);
+                    self.in_flight.push(sink);
+                }
+            }
+        }
+        busy
+    }
+}
+
+impl Told {
+    /// "Kind owner status".
+    pub fn sentence(&self) -> String {
+        let text = |pointer: &str| self.body.pointer(pointer).and_then(Value::as_str).unwrap_or("?");
+        format!("{} {} {}", text("/kind"), text("/owner/name"), text("/status"))
+    }
+}

@@ -1,0 +1,212 @@
+//! Whole stories in virtual time: agents, their reports, the aggregator's core and the outside, without sockets.
+
+use std::time::Duration;
+
+use tocsin_aggregator::dedupe::decision::{Decision, Suppression};
+use tocsin_aggregator::forward::outbox::{Health, Outcome};
+use tocsin_tests::apiserver::{Container, Deployment, PodTemplate};
+use tocsin_tests::pair::Pair;
+
+const SECOND: Duration = Duration::from_secs(1);
+const MINUTE: Duration = Duration::from_mins(1);
+const HOUR: Duration = Duration::from_hours(1);
+const NODES: &[&str] = &["n1", "n2", "n3", "n4", "n5"];
+
+fn template() -> PodTemplate {
+    PodTemplate::new("api", Container::new("app", "registry.example/api:1.8.2"))
+}
+
+/// A cluster of five nodes with a healthy Deployment spread over them.
+fn with_deployment(replicas: usize) -> (Pair, Deployment) {
+    let mut pair = Pair::with_nodes(NODES);
+    let deployment = pair.world.deploy("payments", "api", replicas, &template(), NODES);
+    pair.pass(MINUTE);
+    pair.assert_told(&[]);
+    (pair, deployment)
+}
+
+#[test]
+fn a_crash_loop_is_told_once_and_resolved_once() {
+    let (mut pair, deployment) = with_deployment(3);
+    for pod in &deployment.pods {
+        pair.change(|world| world.crash_loop(pod, 3));
+    }
+    pair.pass(20 * MINUTE).assert_told(&["CrashLoopBackOff api firing"]);
+    for pod in &deployment.pods {
+        pair.change(|world| world.run(pod));
+    }
+    pair.pass(20 * MINUTE).assert_told(&["CrashLoopBackOff api firing", "CrashLoopBackOff api resolved"]);
+    pair.assert_keys_are_stable();
+    pair.assert_nothing_is_left();
+}
+
+#[test]
+fn an_agent_killed_while_a_crash_looping_container_happens_to_run_changes_nothing() {
+    let (mut pair, deployment) = with_deployment(1);
+    let pod = &deployment.pods[0];
+    pair.change(|world| world.crash_loop(pod, 4)).pass(MINUTE);
+    pair.assert_told(&["CrashLoopBackOff api firing"]);
+
+    pair.change(|world| world.restart(pod));
+    pair.kill_agent("n1");
+    pair.pass(10 * SECOND);
+    pair.start_agent("n1");
+    pair.pass(5 * SECOND).change(|world| world.crash_loop(pod, 5)).pass(HOUR);
+    pair.assert_told(&["CrashLoopBackOff api firing"]);
+    pair.assert_keys_are_stable();
+}
+
+#[test]
+fn agent_and_aggregator_both_killed_lose_nothing() {
+    let (mut pair, deployment) = with_deployment(1);
+    pair.outbound.answer = None;
+    pair.change(|world| world.crash_loop(&deployment.pods[0], 4)).pass(MINUTE);
+    pair.kill_agent("n1");
+    pair.kill_aggregator();
+    pair.pass(MINUTE);
+    pair.outbound.answer = Some(Outcome::Delivered);
+    pair.start_aggregator();
+    pair.start_agent("n1");
+    pair.pass(2 * MINUTE).assert_told(&["CrashLoopBackOff api firing"]);
+}
+
+#[test]
+fn an_aggregator_killed_between_acceptance_and_delivery_loses_nothing() {
+    let (mut pair, deployment) = with_deployment(1);
+    pair.outbound.answer = None;
+    pair.change(|world| world.oom_kill(&deployment.pods[0])).pass(10 * SECOND);
+    assert_eq!(pair.pipeline().dedupe().accounts().observed(), 1, "it was accepted");
+    pair.assert_told(&[]);
+
+    pair.kill_aggregator();
+    pair.outbound.answer = Some(Outcome::Delivered);
+    pair.start_aggregator();
+    pair.pass(2 * MINUTE).assert_told(&["OOMKilled api firing"]);
+    let keys: Vec<_> = pair.outbound.sent.iter().map(|told| &told.key).collect();
+    assert!(keys.iter().all(|key| *key == keys[0]), "the same key before and after: {keys:?}");
+}
+
+#[test]
+fn a_receiver_that_is_down_for_six_hours_hears_the_present_and_not_the_past() {
+    let mut pair = Pair::with_nodes(NODES);
+    let one = pair.world.deploy("payments", "api", 1, &template(), NODES);
+    let two = pair.world.deploy("payments", "web", 1, &template(), NODES);
+    pair.pass(MINUTE);
+    pair.outbound.answer = Some(Outcome::Failed);
+    for round in 0..12 {
+        pair.change(|world| world.crash_loop(&one.pods[0], 3 + round)).pass(10 * MINUTE);
+        pair.change(|world| world.run(&one.pods[0])).pass(20 * MINUTE);
+    }
+    pair.change(|world| world.image_pull_fails(&two.pods[0])).pass(10 * MINUTE);
+    pair.assert_told(&[]);
+    let attempts = pair.outbound.sent.len();
+    assert!(attempts < 200, "{attempts} attempts in six hours");
+
+    pair.outbound.answer = Some(Outcome::Delivered);
+    pair.pass(10 * MINUTE);
+    assert_eq!(pair.told().iter().filter(|told| told.ends_with("web firing")).count(), 1);
+    let about_api = pair.told().iter().filter(|told| told.contains(" api ")).count();
+    assert!((1..=2).contains(&about_api), "what opened and resolved meanwhile is told once: {:?}", pair.told());
+    assert_eq!(pair.told().iter().rfind(|told| told.contains(" api ")), Some(&"CrashLoopBackOff api resolved".into()));
+    pair.assert_keys_are_stable();
+}
+
+#[test]
+fn a_token_that_is_revoked_and_replaced_loses_nothing_and_asks_slowly_in_between() {
+    let (mut pair, deployment) = with_deployment(1);
+    pair.outbound.answer = Some(Outcome::Unauthorized);
+    pair.change(|world| world.crash_loop(&deployment.pods[0], 4)).pass(HOUR);
+    pair.assert_told(&[]);
+    let outbox = pair.pipeline().outboxes().values().next().expect("there is one sink");
+    assert_eq!(outbox.health(), Health::Unauthorized);
+    assert!((50..=70).contains(&pair.outbound.sent.len()), "about once a minute: {}", pair.outbound.sent.len());
+
+    pair.outbound.answer = Some(Outcome::Delivered);
+    pair.replace_token();
+    pair.pass(SECOND).assert_told(&["CrashLoopBackOff api firing"]);
+}
+
+#[test]
+fn a_healthy_rollout_of_a_hundred_pods_is_not_told() {
+    let (mut pair, mut deployment) = with_deployment(100);
+    let newer = PodTemplate::new("api", Container::new("app", "registry.example/api:1.8.3"));
+    let world = pair.world.handle();
+    let mut rollout = world.begin_rollout(&mut deployment, &newer);
+    while rollout.step() {
+        pair.pass(10 * SECOND);
+    }
+    pair.pass(HOUR).assert_told(&[]);
+}
+
+#[test]
+fn a_node_that_dies_with_a_hundred_pods_is_one_message() {
+    let mut pair = Pair::with_nodes(NODES);
+    for app in 0..10 {
+        pair.world.deploy("payments", &format!("app-{app}"), 10, &template(), &["n1"]);
+    }
+    pair.pass(MINUTE);
+    // The node is cut off: its agent goes on seeing pods that are not ready, and cannot say so.
+    pair.agents.get_mut("n1").expect("it lives").connected = false;
+    pair.change(|world| world.node_dies("n1")).pass(10 * MINUTE);
+    pair.assert_told(&["NodeNotReady n1 firing"]);
+
+    pair.agents.get_mut("n1").expect("it lives").connected = true;
+    pair.change(|world| world.node_recovers("n1")).pass(HOUR);
+    pair.assert_told(&["NodeNotReady n1 firing", "NodeNotReady n1 resolved"]);
+    pair.assert_nothing_is_left();
+}
+
+#[test]
+fn a_node_that_dies_while_its_agent_still_reports_is_one_message() {
+    let mut pair = Pair::with_nodes(NODES);
+    pair.world.deploy("payments", "api", 100, &template(), &["n1"]);
+    pair.pass(MINUTE);
+    pair.change(|world| world.node_dies("n1")).pass(10 * MINUTE);
+    pair.assert_told(&["NodeNotReady n1 firing"]);
+    let told = pair.outbound.taken[0].body.clone();
+    assert_eq!(told["swallowed"]["total"], 100, "{told:#}");
+    pair.change(|world| world.node_recovers("n1")).pass(HOUR);
+    pair.assert_told(&["NodeNotReady n1 firing", "NodeNotReady n1 resolved"]);
+}
+
+#[test]
+fn an_oom_kill_three_weeks_old_is_not_told_at_the_first_install() {
+    let mut pair = Pair::before_installation(NODES);
+    pair.world.backdate(3 * 7 * 24 * HOUR);
+    let deployment = pair.world.deploy("payments", "api", 1, &template(), NODES);
+    pair.world.oom_kill(&deployment.pods[0]);
+    pair.world.run(&deployment.pods[0]);
+    pair.world.backdate(Duration::ZERO);
+    pair.start_aggregator();
+    for node in NODES {
+        pair.start_agent(node);
+    }
+    pair.pass(2 * HOUR).assert_told(&[]);
+    let accounts = pair.pipeline().dedupe().accounts();
+    assert_eq!(accounts.at(Decision::Suppressed(Suppression::Old)), 1, "{accounts:?}");
+}
+
+#[test]
+fn an_agent_that_falls_silent_is_told_and_its_findings_freeze() {
+    let (mut pair, deployment) = with_deployment(1);
+    pair.change(|world| world.crash_loop(&deployment.pods[0], 4)).pass(MINUTE);
+    pair.kill_agent("n1");
+    pair.pass(HOUR);
+    pair.assert_told(&["CrashLoopBackOff api firing", "AgentSilent tocsin-node-agent firing"]);
+    pair.start_agent("n1");
+    pair.pass(HOUR);
+    let told = pair.told();
+    assert_eq!(told.last().map(String::as_str), Some("AgentSilent tocsin-node-agent resolved"));
+    assert_eq!(told.len(), 3, "the crash loop goes on, untold again: {told:?}");
+}
+
+#[test]
+fn changed_rules_reach_the_agents_without_a_restart() {
+    let (mut pair, deployment) = with_deployment(1);
+    pair.change(|world| world.crash_loop(&deployment.pods[0], 4)).pass(MINUTE);
+    pair.change_rules(|rules| {
+        rules.kinds.get_mut("CrashLoopBackOff").expect("a kind").enabled = false;
+    });
+    pair.pass(2 * MINUTE);
+    pair.assert_told(&["CrashLoopBackOff api firing", "CrashLoopBackOff api resolved"]);
+}
