@@ -1,20 +1,22 @@
 //! What there is to tell: every finding that is not forgotten yet, and what the aggregator has heard of it. At most
 //! [`ROOM`] of them; the less urgent a finding, the sooner there is no room for it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
-use rules::{Evidence, Finding, FindingId, Severity, State};
+use rules::{Evidence, Finding, FindingId, State};
 use wire::{Entry, OpenSet, Settled};
 
-/// The most findings kept. Pending and less severe ones get a part of it only, so that what is critical finds room.
-pub const ROOM: usize = 2_000;
+mod room;
+mod tracked;
+
+use room::{Shed, room_for};
+use tracked::{Before, Heard, Tracked};
+
+pub use room::ROOM;
 
 /// While the findings' texts take more than this many bytes, evidence is kept as its reason only. A full report of
 /// [`ROOM`] bare findings and this much evidence fits into [`wire::codec::LIMIT`].
 const TEXT_ROOM: usize = 1024 * 1024;
-
-/// The most shed findings remembered by name, to count each of them once.
-const SHED_MAX: usize = 4_096;
 
 /// The findings of this process, in every state until they are forgotten.
 #[derive(Debug, Default)]
@@ -28,49 +30,6 @@ pub(super) struct Findings {
     text_bytes: usize,
     shed: Shed,
     had_session: bool,
-}
-
-/// One finding and who knows what about it.
-#[derive(Debug)]
-struct Tracked {
-    finding: Finding,
-    revision: u32,
-    /// The last revision put into a report of this session; 0 for none.
-    sent: u32,
-    /// The last revision that the aggregator, in its present life, has accepted; 0 for none.
-    accepted: u32,
-    /// The last revision whose fate is decided; 0 for none.
-    settled: u32,
-    /// It has been active, now or before it cleared: it must be told of even when it is over.
-    held: bool,
-    heard: Heard,
-    /// The clear that waits until the aggregator has accepted what is now being cleared. Of a finding that it never
-    /// heard of it takes a clear to mean that it was active, of one that it knows as pending that it came to nothing:
-    /// it must know which.
-    then: Option<Box<Finding>>,
-}
-
-/// What the aggregator, in its present life, has heard of a finding's present incarnation.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Heard {
-    /// Nothing: it was never in a report.
-    Nothing,
-    /// Perhaps something: another incarnation, or a report that was not answered.
-    Perhaps,
-    /// That it is pending.
-    Pending,
-    /// That it is active.
-    Active,
-}
-
-/// What there was no room for.
-#[derive(Debug, Default)]
-struct Shed {
-    /// Names, to count each once until there is room for it or it is over.
-    ids: BTreeSet<FindingId>,
-    count: u64,
-    /// Some may still be open and could be let in once there is room.
-    missing: bool,
 }
 
 /// How many findings there are, by what is known of them.
@@ -108,16 +67,16 @@ impl Findings {
         if tracked.then.as_deref().unwrap_or(&tracked.finding) == &finding {
             return Change::Nothing;
         }
-        tracked.then = None;
+        let waiting = tracked.then.take();
         if tracked.finding == finding {
             return Change::Nothing;
         }
-        if finding.state == State::Cleared && tracked.heard < tracked.to_be_heard() {
+        if finding.state == State::Cleared && tracked.finding.state != State::Cleared {
             tracked.then = Some(Box::new(finding));
             self.settle_clear(id);
             return if self.tracked.contains_key(&id) { Change::News } else { Change::Nothing };
         }
-        self.replace(id, finding);
+        self.replace(id, finding, waiting);
         Change::News
     }
 
@@ -264,36 +223,64 @@ impl Findings {
             // Until the first session nobody knows what the process before this one has told.
             heard: if self.had_session { Heard::Nothing } else { Heard::Perhaps },
             then: None,
+            before: None,
             finding,
         };
         self.insert(tracked);
         Change::News
     }
 
-    /// Puts `finding` in the place of an older state of itself.
-    fn replace(&mut self, id: FindingId, finding: Finding) {
+    /// Puts `finding` in the place of an older state of itself, and of the clear that was `waiting`. A clear that is not
+    /// decided gives way for good to an active incarnation; behind a pending one it waits for what comes of it.
+    fn replace(&mut self, id: FindingId, finding: Finding, waiting: Option<Box<Finding>>) {
         let Some(mut tracked) = self.remove(id) else { return };
-        let over_and_known = tracked.finding.state == State::Cleared && tracked.accepted == tracked.revision;
-        if over_and_known {
-            tracked.held = false;
+        let old = std::mem::replace(&mut tracked.finding, finding);
+        let was_over = old.state == State::Cleared || waiting.is_some();
+        if old.state == State::Cleared && tracked.accepted == tracked.revision {
             tracked.heard = Heard::Nothing;
-        } else if tracked.finding.incarnation != finding.incarnation {
+        } else if tracked.finding.incarnation != old.incarnation {
             tracked.heard = tracked.heard.min(Heard::Perhaps);
         }
-        tracked.held |= finding.state == State::Active;
+        if tracked.finding.state == State::Active {
+            tracked.held = true;
+            tracked.before = None;
+        } else if tracked.finding.state == State::Pending && was_over {
+            let is_undecided = tracked.held && tracked.settled < tracked.revision;
+            let before = match waiting {
+                Some(cleared) => Before { active: Some(old), cleared: *cleared },
+                None => Before { active: None, cleared: old },
+            };
+            tracked.before = is_undecided.then(|| Box::new(before)).or(tracked.before.take());
+            tracked.held = false;
+        }
         tracked.revision = self.next_revision();
-        tracked.finding = finding;
         self.insert(tracked);
     }
 
     /// Decides about a clear once it is known what the aggregator has heard: it goes out, waits, or is news to nobody.
     fn settle_clear(&mut self, id: FindingId) {
         let Some(tracked) = self.tracked.get_mut(&id) else { return };
-        let is_understood = tracked.heard == Heard::Nothing || tracked.heard >= tracked.to_be_heard();
+        if let Some(before) = tracked.before.take() {
+            return self.bring_back(id, *before);
+        }
         if tracked.heard == Heard::Nothing && !tracked.held {
-            self.forget(id);
-        } else if let Some(cleared) = tracked.then.take_if(|_| is_understood) {
-            self.replace(id, *cleared);
+            return self.forget(id);
+        }
+        let is_understood = tracked.heard == Heard::Nothing || tracked.heard >= tracked.to_be_heard();
+        if let Some(cleared) = tracked.then.take_if(|_| is_understood) {
+            self.replace(id, *cleared, None);
+        }
+    }
+
+    /// A pending incarnation came to nothing: there is still the one before it to tell.
+    fn bring_back(&mut self, id: FindingId, Before { active, cleared }: Before) {
+        let Some(tracked) = self.tracked.get_mut(&id) else { return };
+        (tracked.then, tracked.held) = (None, true);
+        let Some(active) = active else { return self.replace(id, cleared, None) };
+        self.replace(id, active, None);
+        if let Some(tracked) = self.tracked.get_mut(&id) {
+            tracked.then = Some(Box::new(cleared));
+            self.settle_clear(id);
         }
     }
 
@@ -329,64 +316,6 @@ impl Findings {
     fn next_revision(&mut self) -> u32 {
         self.revision = self.revision.saturating_add(1);
         self.revision
-    }
-}
-
-impl Tracked {
-    /// Its entry in a report that is about to be sent.
-    fn entry(&mut self) -> Entry {
-        self.sent = self.revision;
-        self.heard = self.heard.max(Heard::Perhaps);
-        Entry { revision: self.revision, finding: self.finding.clone() }
-    }
-
-    /// The aggregator has this in its memory.
-    fn hear(&mut self, finding: &Finding) {
-        if finding.incarnation == self.finding.incarnation {
-            self.heard = self.heard.max(heard(finding.state));
-        } else {
-            self.heard = self.heard.max(Heard::Perhaps);
-        }
-    }
-
-    /// What the aggregator must have accepted before it can take a clear for what it is.
-    fn to_be_heard(&self) -> Heard {
-        match self.finding.state {
-            State::Pending => Heard::Pending,
-            State::Active => Heard::Active,
-            State::Cleared => Heard::Nothing,
-        }
-    }
-}
-
-impl Shed {
-    fn add(&mut self, id: FindingId) {
-        self.missing = true;
-        if self.ids.contains(&id) {
-            return;
-        }
-        self.count += 1;
-        if self.ids.len() < SHED_MAX {
-            self.ids.insert(id);
-        }
-    }
-}
-
-/// What accepting a finding in that state lets the aggregator hear.
-const fn heard(state: State) -> Heard {
-    match state {
-        State::Pending => Heard::Pending,
-        State::Active | State::Cleared => Heard::Active,
-    }
-}
-
-/// How many findings there may be for one like this to still be let in.
-const fn room_for(state: State, severity: Severity) -> usize {
-    match (state, severity) {
-        (State::Pending, _) => ROOM / 2,
-        (_, Severity::Info) => ROOM / 10 * 7,
-        (_, Severity::Warning) => ROOM / 10 * 9,
-        (_, Severity::Critical) => ROOM,
     }
 }
 

@@ -139,6 +139,39 @@ fn before_the_first_session_nobody_knows_what_the_process_before_this_one_has_to
 }
 
 #[test]
+fn a_second_occurrence_that_came_and_went_is_told_too() {
+    let mut agent = Agent::told([active(1)]);
+    agent.changes([finding(1, State::Active, 2), finding(1, State::Cleared, 2)]);
+    assert_eq!(says(&agent.report()), [(1, State::Active)]);
+    agent.accept();
+    assert_eq!(says(&agent.report()), [(1, State::Cleared)]);
+}
+
+#[test]
+fn a_clear_that_is_not_settled_outlives_a_pending_incarnation_that_came_to_nothing() {
+    let clear = |report: &Report| report.body.entries()[0].finding.clone();
+    // The clear was never sent, or sent and not settled; the pending incarnation was never heard of, or was.
+    for (is_sent, is_heard) in [(false, false), (false, true), (true, false), (true, true)] {
+        let mut agent = Agent::told([active(1)]);
+        agent.changes([cleared(1)]);
+        if is_sent {
+            agent.report();
+            agent.accept();
+        }
+        agent.changes([finding(1, State::Pending, 2)]);
+        if is_heard {
+            assert_eq!(says(&agent.report()), [(1, State::Pending)]);
+            agent.accept();
+        }
+        agent.changes([finding(1, State::Cleared, 2)]);
+        let report = agent.report();
+        assert_eq!(clear(&report), cleared(1), "sent: {is_sent}, heard of: {is_heard}");
+        agent.settle(1, settled(&report));
+        assert_eq!(kept(&mut agent), []);
+    }
+}
+
+#[test]
 fn what_was_active_and_is_not_settled_is_told_to_a_new_epoch_even_if_it_was_pending_again_since() {
     let mut agent = Agent::told([active(1)]);
     agent.changes([cleared(1)]);

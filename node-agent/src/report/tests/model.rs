@@ -50,6 +50,8 @@ struct Receiver {
     synced: bool,
     accepted: Option<Arc<Report>>,
     known: BTreeMap<FindingId, Entry>,
+    /// Accepted, and their fate not decided.
+    undecided: Vec<Entry>,
     need_full: Option<NeedFull>,
     batch: Option<SettledBatch>,
     batches: u64,
@@ -107,19 +109,20 @@ impl Receiver {
     }
 
     fn take(&mut self, entry: Entry) {
+        self.undecided.push(entry.clone());
         self.known.insert(entry.finding.id, entry);
     }
 
     fn settle(&mut self) -> Vec<Entry> {
-        if self.batch.is_some() || self.known.is_empty() {
+        if self.batch.is_some() || self.undecided.is_empty() {
             return Vec::new();
         }
         self.batches += 1;
-        let settled = self.known.values().map(|entry| Settled { id: entry.finding.id, revision: entry.revision });
-        self.batch = Some(SettledBatch { number: self.batches, settled: settled.collect() });
-        let known = self.known.values().cloned().collect();
+        let decided = std::mem::take(&mut self.undecided);
+        let settled = decided.iter().map(|entry| Settled { id: entry.finding.id, revision: entry.revision }).collect();
+        self.batch = Some(SettledBatch { number: self.batches, settled });
         self.known.retain(|_, entry| OpenSet::counts(&entry.finding));
-        known
+        decided
     }
 }
 
@@ -281,9 +284,12 @@ impl World {
         let reporter = &self.agent.reporter;
         assert!(reporter.is_quiet());
         assert_eq!(reporter.counts().cleared, 0, "what is over and settled is forgotten");
-        for (&id, &incarnation) in &self.incarnations {
+        // Of each finding its last incarnation that was active: older ones it has replaced.
+        let last: BTreeMap<u64, u64> = self.was_active.iter().copied().collect();
+        for (id, incarnation) in last {
             let key = (id, incarnation);
-            if self.was_active.contains(&key) {
+            // Behind a pending one it waits for what comes of that.
+            if self.engine.get(&id).is_none_or(|finding| finding.state != State::Pending) {
                 assert!(self.told.contains(&key), "{key:?} was active and nobody heard of it");
                 assert!(self.settled.contains(&key), "{key:?} was forgotten unsettled");
             }
