@@ -1,0 +1,355 @@
+//! Tocsin in a simulated cluster: the aggregator, and an agent for each node, as real processes over real sockets.
+//!
+//! ```text
+//!   cluster (ApiServer) ──▶ node-agents ──TLS──▶ aggregator ──HTTPS──▶ outside (Receiver)
+//!    in this process                 processes of their own                in this process
+//! ```
+//!
+//! What starts, ends or asks a process blocks: it is called outside of a runtime, or where nothing else waits. The
+//! processes end with the value.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, bail, ensure};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tokio::runtime::Runtime;
+
+use crate::apiserver::{self, ApiServer, Container, Identity, On, PodRef, PodTemplate};
+use crate::certs::{Authority, LOOPBACK};
+use crate::processes::{Ended, Process, Programs, tail};
+use crate::receiver::Receiver;
+
+/// Where Tocsin's own pods are, by default.
+const NAMESPACE: &str = "tocsin";
+const AGENT: &str = "tocsin-node-agent";
+const AGGREGATOR: &str = "tocsin-aggregator";
+/// What agents' tokens are for, by default.
+const AUDIENCE: &str = "tocsin-aggregator";
+/// The token that the receiver wants at first.
+const TOKEN: &str = "outside.secret";
+/// Far above what anything takes, also on a busy machine.
+pub const LIMIT: Duration = Duration::from_secs(60);
+/// Between two looks at what tells of no change by itself.
+const LOOK: Duration = Duration::from_millis(50);
+
+/// A simulated cluster with Tocsin in it.
+#[derive(Debug)]
+pub struct Installation {
+    // In the order of their end: processes first, the runtime that serves them last.
+    agents: BTreeMap<String, Process>,
+    aggregator: Option<Process>,
+    addresses: Addresses,
+    /// The agents' pods by node: their tokens are bound to these.
+    pods: BTreeMap<String, PodRef>,
+    /// The cluster.
+    pub cluster: ApiServer,
+    /// Who is told.
+    pub outside: Receiver,
+    folder: TempDir,
+    programs: Programs,
+    runtime: Runtime,
+}
+
+/// Where the aggregator is; it comes back at the same addresses.
+#[derive(Clone, Debug)]
+struct Addresses {
+    agents: String,
+    metrics: String,
+    api: String,
+}
+
+impl Default for Addresses {
+    fn default() -> Self {
+        let any = || "127.0.0.1:0".to_owned();
+        Self { agents: any(), metrics: any(), api: any() }
+    }
+}
+
+impl Installation {
+    /// A cluster of these nodes, an aggregator that goes by these `rules` of its configuration, and all agents, each with
+    /// its session open and its watch up. No limit holds back what is told.
+    pub fn start(programs: Programs, nodes: &[&str], rules: &Value) -> Result<Self> {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+        let options = apiserver::Options { authenticate: true, ..apiserver::Options::default() };
+        let cluster = runtime.block_on(ApiServer::start(options))?;
+        let outside = runtime.block_on(Receiver::start())?;
+        outside.require_token(TOKEN);
+        cluster.add_namespace(NAMESPACE);
+        for node in nodes {
+            cluster.add_node(node);
+        }
+        let template = PodTemplate::new(AGENT, Container::new("node-agent", "tocsin-node-agent:test"));
+        let pods = cluster.add_daemon_set(NAMESPACE, AGENT, &template, nodes);
+        let pods = nodes.iter().map(ToString::to_string).zip(pods).collect();
+        let folder = tempfile::tempdir()?;
+        let mut installation = Self {
+            agents: BTreeMap::new(),
+            aggregator: None,
+            addresses: Addresses::default(),
+            pods,
+            cluster,
+            outside,
+            folder,
+            programs,
+            runtime,
+        };
+        installation.write_files(rules)?;
+        installation.start_aggregator()?;
+        for node in nodes {
+            installation.spawn_agent(node)?;
+        }
+        for node in nodes {
+            installation.until_agent_is_up(node)?;
+        }
+        Ok(installation)
+    }
+
+    /// Waits for something that the receiver or the cluster says.
+    pub fn block_on<F: Future>(&self, future: F) -> F::Output {
+        self.runtime.block_on(future)
+    }
+
+    /// The runtime that serves the cluster and the receiver.
+    pub fn runtime(&self) -> &Runtime {
+        &self.runtime
+    }
+
+    /// Starts the aggregator, again at the addresses that it had.
+    pub fn start_aggregator(&mut self) -> Result<()> {
+        let Addresses { agents, metrics, api } = &self.addresses;
+        let mut command = Command::new(&self.programs.aggregator);
+        command
+            .env_clear()
+            .args([format!("--agents-listen={agents}"), format!("--metrics-listen={metrics}")])
+            .arg(format!("--api-listen={api}"))
+            .arg(self.option("--config", "config.yaml"))
+            .arg(self.option("--kubeconfig", "aggregator.kubeconfig"))
+            .arg(self.option("--tls-cert", "tls.crt"))
+            .arg(self.option("--tls-key", "tls.key"));
+        let aggregator = Process::start(AGGREGATOR, &mut command)?;
+        let started = said(&aggregator, "started")?;
+        let address = |field: &str| started[field].as_str().map(str::to_owned).with_context(|| format!("{started}"));
+        self.addresses = Addresses { agents: address("agents")?, metrics: address("admin")?, api: address("api")? };
+        self.aggregator = Some(aggregator);
+        Ok(())
+    }
+
+    /// Kills the aggregator without asking.
+    pub fn kill_aggregator(&mut self) -> Result<()> {
+        self.aggregator.take().context("there is no aggregator")?.kill().map(drop)
+    }
+
+    /// Starts a node's agent, and waits until it has a session and a watch.
+    pub fn start_agent(&mut self, node: &str) -> Result<()> {
+        self.spawn_agent(node)?;
+        self.until_agent_is_up(node)
+    }
+
+    /// Kills a node's agent without asking, and waits until the cluster has seen its watch end.
+    pub fn kill_agent(&mut self, node: &str) -> Result<()> {
+        self.agents.remove(node).with_context(|| format!("there is no agent on {node}"))?.kill()?;
+        let on = On::watch("pods").selector(&own_pods(node));
+        let gone = self.cluster.until("the agent's watch is gone", LIMIT, |cluster| cluster.watches(&on) == 0);
+        self.runtime.block_on(gone)
+    }
+
+    /// The number of a node's agent, as the system knows it.
+    pub fn agent_id(&self, node: &str) -> Option<u32> {
+        self.agents.get(node).map(Process::id)
+    }
+
+    /// The aggregator's number.
+    pub fn aggregator_id(&self) -> Option<u32> {
+        self.aggregator.as_ref().map(Process::id)
+    }
+
+    /// How often a node's agent has listed and watched pods, and how many of these watches are open.
+    pub fn lists_and_watches(&self, node: &str) -> (u64, u64, usize) {
+        let (asked, selector) = (self.cluster.asked(), own_pods(node));
+        let open = self.cluster.watches(&On::watch("pods").selector(&selector));
+        (asked.with("list", "pods", &selector), asked.with("watch", "pods", &selector), open)
+    }
+
+    /// The receiver wants another token from now on; the aggregator has the old one.
+    pub fn revoke_token(&self, new: &str) {
+        self.outside.require_token(new);
+    }
+
+    /// The aggregator is given this token for the receiver, as a mounted Secret is replaced: in one step.
+    pub fn replace_token(&self, new: &str) -> Result<()> {
+        let next = self.write("sink-token.next", new)?;
+        Ok(fs::rename(next, self.path("sink-token"))?)
+    }
+
+    /// `http://ADDRESS/metrics`.
+    pub fn metrics_url(&self) -> String {
+        format!("http://{}/metrics", self.addresses.metrics)
+    }
+
+    /// `http://ADDRESS/api/v1/issues`.
+    pub fn issues_url(&self) -> String {
+        format!("http://{}/api/v1/issues", self.addresses.api)
+    }
+
+    /// What the aggregator counts.
+    pub fn metrics(&self) -> Result<Metrics> {
+        Ok(Metrics(http_get(&self.addresses.metrics, "/metrics")?))
+    }
+
+    /// Looks at what the aggregator counts until it is as it should be.
+    pub fn until_metrics(&self, what: &str, mut holds: impl FnMut(&Metrics) -> Result<bool>) -> Result<()> {
+        let deadline = Instant::now() + LIMIT;
+        loop {
+            let metrics = self.metrics()?;
+            if holds(&metrics)? {
+                return Ok(());
+            }
+            ensure!(Instant::now() < deadline, "after {LIMIT:?} still not: {what}; {}\n{}", metrics.0, self.tails());
+            thread::sleep(LOOK);
+        }
+    }
+
+    /// The end of what all processes have written, for errors.
+    pub fn tails(&self) -> String {
+        let tails: Vec<_> = self.aggregator.iter().chain(self.agents.values()).map(Process::tail).collect();
+        tails.join("\n")
+    }
+
+    /// Asks all processes to end (SIGTERM): each ends in time, with 0, and without having had to log an error.
+    pub fn end(mut self) -> Result<()> {
+        let agents = std::mem::take(&mut self.agents).into_values();
+        for process in agents.chain(self.aggregator.take()) {
+            let name = process.name().to_owned();
+            let Ended { status, lines } = process.end(LIMIT)?;
+            ensure!(status.success(), "{name} ended with {status}\n{}", tail(&name, &lines));
+            let errors: Vec<_> = lines.iter().filter(|line| line.contains("\"level\":\"ERROR\"")).collect();
+            ensure!(errors.is_empty(), "{name} has said: {errors:#?}");
+        }
+        Ok(())
+    }
+
+    fn spawn_agent(&mut self, node: &str) -> Result<()> {
+        let pod = self.pods.get(node).with_context(|| format!("no agent is planned for {node}"))?;
+        let token = self.cluster.issue_pod_token(pod, AGENT, AUDIENCE);
+        let token = self.write(&format!("{node}.token"), &token)?;
+        let own = self.cluster.issue_token(Identity::service_account(NAMESPACE, AGENT).on_node(node));
+        let kubeconfig = self.path(&format!("{node}.kubeconfig"));
+        self.cluster.write_kubeconfig(&kubeconfig, Some(&own))?;
+        let mut command = Command::new(&self.programs.node_agent);
+        command
+            .env_clear()
+            .args(["--listen=127.0.0.1:0".to_owned(), format!("--node-name={node}")])
+            .arg(format!("--aggregator={}", self.addresses.agents))
+            .arg(self.option("--ca-file", "ca.crt"))
+            .arg(format!("--token-file={}", token.display()))
+            .arg(format!("--kubeconfig={}", kubeconfig.display()));
+        let agent = Process::start(&format!("the agent of {node}"), &mut command)?;
+        self.agents.insert(node.to_owned(), agent);
+        Ok(())
+    }
+
+    fn until_agent_is_up(&self, node: &str) -> Result<()> {
+        let agent = self.agents.get(node).with_context(|| format!("there is no agent on {node}"))?;
+        said(agent, "session_opened").with_context(|| self.tails())?;
+        let on = On::watch("pods").selector(&own_pods(node));
+        self.runtime.block_on(self.cluster.until_watched(&on, LIMIT)).with_context(|| self.tails())
+    }
+
+    /// What the processes are given: certificates, tokens, configuration.
+    fn write_files(&self, rules: &Value) -> Result<()> {
+        let authority = Authority::new("tocsin-aggregator")?;
+        let leaf = authority.leaf(&LOOPBACK)?;
+        self.write("ca.crt", authority.ca_pem())?;
+        self.write("tls.crt", &leaf.cert_pem)?;
+        self.write("tls.key", &leaf.key_pem)?;
+        let own = self.cluster.issue_token(Identity::service_account(NAMESPACE, AGGREGATOR));
+        self.cluster.write_kubeconfig(&self.path("aggregator.kubeconfig"), Some(&own))?;
+        let config = json!({
+            "clusterName": "simulated",
+            "agents": {"heartbeat": "1s"},
+            "rules": rules,
+            "sinks": {"outside": {
+                "type": "ingest",
+                "url": format!("{}/v1/issues", self.outside.url()),
+                "caFile": self.write("outside.crt", self.outside.ca_pem())?,
+                "tokenFile": self.write("sink-token", TOKEN)?,
+                "ratePerMinute": 0,
+            }},
+        });
+        // JSON is YAML, too.
+        self.write("config.yaml", &config.to_string()).map(drop)
+    }
+
+    fn write(&self, name: &str, content: &str) -> Result<PathBuf> {
+        let path = self.path(name);
+        fs::write(&path, content).with_context(|| format!("cannot write {}", path.display()))?;
+        Ok(path)
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        Path::new(self.folder.path()).join(name)
+    }
+
+    fn option(&self, option: &str, file: &str) -> String {
+        format!("{option}={}", self.path(file).display())
+    }
+}
+
+/// One scrape.
+#[derive(Clone, Debug)]
+pub struct Metrics(pub String);
+
+impl Metrics {
+    /// The sum of all series of a metric whose labels hold these texts.
+    pub fn sum(&self, metric: &str, labels: &[&str]) -> Result<u64> {
+        let is_meant = |line: &&str| {
+            let rest = line.strip_prefix(metric).filter(|rest| rest.starts_with(['{', ' ']));
+            rest.is_some_and(|rest| labels.iter().all(|label| rest.contains(label)))
+        };
+        let mut found = self.0.lines().filter(is_meant).peekable();
+        if found.peek().is_none() {
+            bail!("no series {metric} with {labels:?} in\n{}", self.0);
+        }
+        let values = found.map(|line| line.rsplit(' ').next().unwrap_or_default().parse::<u64>());
+        values.sum::<Result<u64, _>>().with_context(|| format!("{metric} is no whole number"))
+    }
+
+    /// Fails unless every observed finding is in exactly one place.
+    pub fn balance(&self) -> Result<()> {
+        let (observed, placed) = (self.sum("tocsin_findings_observed_total", &[])?, self.sum("tocsin_findings", &[])?);
+        ensure!(observed == placed, "{observed} findings observed, {placed} accounted for:\n{}", self.0);
+        Ok(())
+    }
+}
+
+/// The field selector of an agent's requests.
+fn own_pods(node: &str) -> String {
+    format!("spec.nodeName={node}")
+}
+
+/// The first log line with this message.
+fn said(process: &Process, message: &str) -> Result<Value> {
+    process.until_line(message, LIMIT, |line| {
+        let line: Value = serde_json::from_str(line).ok()?;
+        (line["message"] == message).then_some(line)
+    })
+}
+
+fn http_get(address: &str, path: &str) -> Result<String> {
+    let mut stream = TcpStream::connect(address)?;
+    stream.set_read_timeout(Some(LIMIT))?;
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n")?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    let (head, body) = answer.split_once("\r\n\r\n").context("no HTTP answer")?;
+    ensure!(head.starts_with("HTTP/1.1 200 "), "{path}: {head}");
+    Ok(body.to_owned())
+}
