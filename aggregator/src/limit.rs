@@ -77,6 +77,6 @@ mod tests {
         let mut bucket = TokenBucket::new(60, START);
         assert_eq!(bucket.take(60, START), 60);
         assert_eq!(bucket.take(1, START - Duration::from_hours(24)), 0);
-        assert_eq!(bucket.take(60, START + Duration::from_secs(60)), 60);
+        assert_eq!(bucket.take(60, START + Duration::from_mins(1)), 60);
     }
 }

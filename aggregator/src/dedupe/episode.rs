@@ -1,5 +1,6 @@
 //! The life of an issue from open to resolved: verified, told, over, resolved.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use rules::Time;
@@ -115,9 +116,9 @@ impl Dedupe {
             opener: id.clone(),
             incarnation: finding.incarnation,
             phase: Phase::Verifying,
-            awaiting: Default::default(),
-            sinks: Default::default(),
-            refused_by: Default::default(),
+            awaiting: BTreeMap::new(),
+            sinks: BTreeSet::new(),
+            refused_by: BTreeSet::new(),
             revision: 0,
             since: finding.since,
             ended: None,

@@ -74,6 +74,7 @@ struct Evidence {
     names: Vec<String>,
 }
 
+const HEX: &[u8; 16] = b"0123456789abcdef";
 /// The most pods and nodes that are named.
 const SAMPLE_MAX: usize = 5;
 
@@ -174,14 +175,14 @@ fn text(
     sentences.push(format!("{whose}, {} {since}.", row.headline));
     let evidence = evidence(finding);
     if !key.container.is_empty() {
-        let mut about = format!("Container `{}`", key.container);
-        if let Some(code) = evidence.exit_code {
-            about += &format!(" exited {code}");
-            about += evidence.signal.map(|signal| format!(" (signal {signal})")).as_deref().unwrap_or_default();
-            about += meaning(code).map(|meaning| format!(", {meaning}")).as_deref().unwrap_or_default();
-        }
-        about += evidence.restarts.map(|restarts| format!(", {restarts} restarts")).as_deref().unwrap_or_default();
-        sentences.push(about + ".");
+        let ended = evidence.exit_code.map(|code| {
+            let signal = evidence.signal.map(|signal| format!(" (signal {signal})")).unwrap_or_default();
+            let meaning = meaning(code).map(|meaning| format!(", {meaning}")).unwrap_or_default();
+            format!(" exited {code}{signal}{meaning}")
+        });
+        let restarts = evidence.restarts.map(|restarts| format!(", {restarts} restarts"));
+        let (ended, restarts) = (ended.unwrap_or_default(), restarts.unwrap_or_default());
+        sentences.push(format!("Container `{}`{ended}{restarts}.", key.container));
     }
     sentences.extend(evidence.image.map(|image| format!("Image {image}.")));
     sentences.extend(evidence.memory_limit.map(|limit| format!("Memory limit {limit}.")));
@@ -261,5 +262,10 @@ fn name_of(parts: &[&str], bytes: usize) -> String {
         input.extend_from_slice(&(part.len() as u64).to_le_bytes());
         input.extend_from_slice(part.as_bytes());
     }
-    digest(&SHA256, &input).as_ref().iter().take(bytes).map(|byte| format!("{byte:02x}")).collect()
+    let hash = digest(&SHA256, &input);
+    hash.as_ref().iter().take(bytes).fold(String::with_capacity(2 * bytes), |mut name, byte| {
+        name.push(char::from(HEX[usize::from(byte >> 4)]));
+        name.push(char::from(HEX[usize::from(byte & 15)]));
+        name
+    })
 }

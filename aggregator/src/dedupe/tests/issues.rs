@@ -83,7 +83,7 @@ fn what_a_full_report_does_not_name_ends_after_its_hold_and_not_sooner() {
     let one = pod("CrashLoopBackOff", "n1", "api-1");
     let hold = kind("CrashLoopBackOff").row().hold;
     let mut story = Story::begin();
-    story.see(one.clone()).full_report("n1", &[&one]).after(hold - SECOND);
+    story.see(one.clone()).full_report("n1", &[&one]).after(hold.saturating_sub(SECOND));
     story.told(&["api CrashLoopBackOff firing"]);
     story.after(2 * SECOND).told(&["api CrashLoopBackOff firing", "api CrashLoopBackOff resolved"]);
 }
@@ -93,7 +93,7 @@ fn what_is_named_again_in_time_goes_on() {
     let one = pod("CrashLoopBackOff", "n1", "api-1");
     let hold = kind("CrashLoopBackOff").row().hold;
     let mut story = Story::begin();
-    story.see(one.clone()).full_report("n1", &[&one]).after(hold - SECOND);
+    story.see(one.clone()).full_report("n1", &[&one]).after(hold.saturating_sub(SECOND));
     story.see(one).after(2 * hold).told(&["api CrashLoopBackOff firing"]);
 }
 

@@ -164,31 +164,6 @@ mod tests {
             "10 active, 1300 cleared",
         );
         check(
-            "shows its end for nearly all of its back-off",
-            &[(10, Sees(crashed(1, 5, 10))), (20, Sees(starting(2, 20))), (25, Sees(crashed(3, 20, 25)))],
-            "10 pending, 25 active",
-        );
-        check("is not the first crash", &[(10, Sees(crashed(0, 5, 10)))], "");
-        check("is not one crash after a long run", &[(5000, Sees(crashed(12, 10, 5000)))], "");
-        check(
-            "after a long run must last a minute, however often it had crashed before",
-            &[(5001, Sees(looping(12, 5000).last(ran(10, 5000))))],
-            "5001 pending, 5060 active",
-        );
-        check(
-            "is no init container that has done its work",
-            &[(
-                5,
-                Sees(pod().set("/spec/initContainers", json!([{"name": "setup"}])).container(
-                    "initContainerStatuses",
-                    "setup",
-                    ended(0, "Completed", 4),
-                    5,
-                )),
-            )],
-            "",
-        );
-        check(
             "in an init container",
             &[(
                 5,
@@ -238,6 +213,37 @@ mod tests {
             "whose pod is gone after a restart",
             &[(10, Sees(looping(3, 9))), (30, Restart(vec![]))],
             "10 active, 630 cleared",
+        );
+    }
+
+    #[test]
+    fn ends_before_yet_another_start() {
+        let check = |what, story: &[_], expected| check(what, "CrashLoopBackOff", story, expected);
+
+        check(
+            "shows its end for nearly all of its back-off",
+            &[(10, Sees(crashed(1, 5, 10))), (20, Sees(starting(2, 20))), (25, Sees(crashed(3, 20, 25)))],
+            "10 pending, 25 active",
+        );
+        check("is not the first crash", &[(10, Sees(crashed(0, 5, 10)))], "");
+        check("is not one crash after a long run", &[(5000, Sees(crashed(12, 10, 5000)))], "");
+        check(
+            "after a long run must last a minute, however often it had crashed before",
+            &[(5001, Sees(looping(12, 5000).last(ran(10, 5000))))],
+            "5001 pending, 5060 active",
+        );
+        check(
+            "is no init container that has done its work",
+            &[(
+                5,
+                Sees(pod().set("/spec/initContainers", json!([{"name": "setup"}])).container(
+                    "initContainerStatuses",
+                    "setup",
+                    ended(0, "Completed", 4),
+                    5,
+                )),
+            )],
+            "",
         );
     }
 
