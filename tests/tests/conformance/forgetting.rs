@@ -10,7 +10,7 @@ use tokio::time::timeout;
 use crate::server::{Answer, CONFIG_MAPS, NAMESPACE, Server, config_map, pod, version};
 
 /// The loop backs off while a server is away.
-const RECOVERED: Duration = Duration::from_secs(60);
+const RECOVERED: Duration = Duration::from_mins(1);
 
 /// What a client remembers.
 pub(crate) struct Remembered {
