@@ -188,7 +188,9 @@ impl ApiServer {
 
 impl fmt::Debug for ApiServer {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.debug_struct("ApiServer").field("url", &self.sockets.as_ref().map(|sockets| sockets.https.address())).finish_non_exhaustive()
+        out.debug_struct("ApiServer")
+            .field("url", &self.sockets.as_ref().map(|sockets| sockets.https.address()))
+            .finish_non_exhaustive()
     }
 }
 

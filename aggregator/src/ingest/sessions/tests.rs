@@ -20,8 +20,7 @@ struct Agent {
 impl Agent {
     fn meets() -> Self {
         let configuration = Configuration::new(Arc::new(Config::default()));
-        let sessions =
-            Sessions::new(Epoch(1), configuration, Duration::from_secs(30), Duration::from_hours(1));
+        let sessions = Sessions::new(Epoch(1), configuration, Duration::from_secs(30), Duration::from_hours(1));
         let mut agent =
             Self { sessions, session: SessionId(0), seq: 0, settled_seen: 0, open: OpenSet::default(), now: START };
         agent.says_hello(1, &[]);
@@ -72,11 +71,7 @@ impl Agent {
 }
 
 fn hello() -> Hello {
-    Hello {
-        versions: wire::VERSIONS.to_vec(),
-        build: "test".to_owned(),
-        kinds: vec!["CrashLoopBackOff".to_owned()],
-    }
+    Hello { versions: wire::VERSIONS.to_vec(), build: "test".to_owned(), kinds: vec!["CrashLoopBackOff".to_owned()] }
 }
 
 fn entry(id: u64, revision: u32, state: State) -> Entry {
