@@ -49,12 +49,27 @@ impl Programs {
         built.clone().map_err(|error| anyhow!(error))
     }
 
-    /// Programs as they are shipped, for figures: each in its own profile, and with no features but its own.
+    /// Programs as they are shipped, for figures: each in its own profile, with no features but its own, and the agent
+    /// without shared libraries.
     pub fn released() -> Result<Self> {
-        let [node_agent] = build(&["--profile", "release-agent", "--package", NODE_AGENT], [NODE_AGENT])?;
+        let host = host()?;
+        let linked = format!("target.{host}.rustflags=[\"-C\", \"target-feature=+crt-static\"]");
+        let profile = ["--profile", "release-agent", "--package", NODE_AGENT];
+        let selection = [&profile[..], &["--target", &host, "--config", &linked]].concat();
+        let [node_agent] = build(&selection, [NODE_AGENT])?;
         let [aggregator] = build(&["--profile", "release", "--package", AGGREGATOR], [AGGREGATOR])?;
         Ok(Self { node_agent, aggregator })
     }
+}
+
+/// What this machine is called as a target.
+fn host() -> Result<String> {
+    let rustc = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
+    let said =
+        Command::new(rustc).args(["--version", "--verbose"]).stdin(Stdio::null()).output().context("running rustc")?;
+    let said = String::from_utf8_lossy(&said.stdout).into_owned();
+    let host = said.lines().find_map(|line| line.strip_prefix("host: "));
+    host.map(str::to_owned).with_context(|| format!("rustc does not say which target it runs on: {said}"))
 }
 
 /// Builds programs, and takes their paths from cargo's own messages: those are right with every target folder and profile.
