@@ -3,9 +3,6 @@
 .DEFAULT_GOAL := help
 .PHONY: help demo test lint bench cluster-tools test-cluster
 
-# The agent is built for size and without shared libraries; the aggregator for speed.
-AGENT_FLAGS := --profile release-agent -p tocsin-node-agent
-
 help: ## List the targets.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
@@ -20,9 +17,8 @@ lint: ## Check format, clippy and the dependencies' licences and bans.
 	cargo clippy --workspace --all-targets --all-features --locked -- --deny warnings
 	tests/lint/dependencies.sh
 
-bench: ## Measure latency, memory and throughput, as ratios or counts.
-	cargo build --locked $(AGENT_FLAGS)
-	cargo run --locked --release --package tocsin-benches
+bench: ## Measure latency, memory and throughput, with the programs as they are shipped. ONLY="codec memory" does some.
+	cargo run --locked --release --package tocsin-benches -- $(ONLY)
 
 cluster-tools: ## Build the parts of a real Kubernetes (Go and root; about 20 minutes the first time).
 	tests/cluster/build.sh

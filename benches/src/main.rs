@@ -1,6 +1,6 @@
 //! Figures of one run, side by side: counts and ratios that mean something on another machine, too.
 //!
-//! `make bench` runs all of them; `cargo run --release -p tocsin-benches -- codec dedupe` runs some. Each line ends with
+//! `make bench` runs all of them, `make bench ONLY="codec dedupe"` some. Each line ends with
 //! its budget, and the command fails when one is missed.
 #![allow(clippy::disallowed_methods, reason = "a bench measures time; nothing decides by it")]
 #![allow(clippy::print_stdout, reason = "the figures are its output")]
