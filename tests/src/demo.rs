@@ -33,14 +33,9 @@ pub fn play(keep: bool) -> Result<()> {
         NODES.len()
     ));
     let mut installation = Installation::start(programs, NODES, &rules())?;
-    let told = story(&mut stage, &mut installation).map_err(|error| error.context(installation.tails()));
-    match told {
-        Err(error) if stage.is_interrupted() => {
-            drop(installation);
-            return Err(error.context("interrupted"));
-        }
-        told => told?,
-    }
+    let told = story(&mut stage, &mut installation);
+    ensure!(!stage.is_interrupted(), "interrupted before the story's end");
+    told.map_err(|error| error.context(installation.tails()))?;
     summary(&stage, &installation, begun.elapsed())?;
     if keep {
         stage.narrate("still running, until Ctrl-C:");
