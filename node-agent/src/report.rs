@@ -45,7 +45,6 @@ pub struct Reporter {
     target: Target,
     hops: u32,
     pace: Pace,
-    epoch: Option<Epoch>,
     configuration: Option<Configuration>,
     /// The first complete LIST is there.
     synced: bool,
@@ -165,7 +164,6 @@ impl Reporter {
             target: Target::Service,
             hops: 0,
             pace: Pace::new(seed),
-            epoch: None,
             configuration: None,
             synced: false,
             engine_shed: 0,
@@ -238,7 +236,6 @@ impl Reporter {
     pub fn is_quiet(&self) -> bool {
         match &self.phase {
             Phase::Ended(_) => true,
-            Phase::Together(session) if session.in_flight.is_some() || session.need_full && self.synced => false,
             // Before the first LIST there is nothing that could be told.
             Phase::Together(_) | Phase::Apart(_) | Phase::Greeting => !self.synced || self.findings.is_told(),
         }

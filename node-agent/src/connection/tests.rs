@@ -125,7 +125,7 @@ async fn a_bare_status_means_no_more_than_it_says() {
     aggregator.says(Says::Bare(401, Vec::new()));
     assert!(matches!(client.hello().await, Event::Session(SessionReply::Refused(_))));
     for status in [200, 401, 409, 410, 500] {
-        aggregator.says(Says::Bare(status, Vec::new()));
+        aggregator.says(Says::Bare(status, vec![("content-type", "text/html")]));
         let (label, text) = failure(client.report().await);
         assert_eq!(label, "answer");
         assert!(text.starts_with(&format!("the answer is none of an aggregator: HTTP {status}")), "{text}");
@@ -171,6 +171,17 @@ async fn the_other_end_must_prove_to_be_the_service_wherever_it_is() {
     let other_ca = Aggregator::start().await;
     let mut client = Client::new(&other_ca.address, &leader.ca_pem);
     assert_eq!(failure(client.hello().await).0, "tls");
+}
+
+#[tokio::test]
+async fn an_open_connection_is_used_for_nobody_else() {
+    let (service, leader) = (Aggregator::start().await, Aggregator::start().await);
+    let mut client = Client::of(&service);
+    service.says(Says::Message(200, wire::encode(&SessionReply::Busy(9)).expect("it can be written")));
+    assert!(matches!(client.hello().await, Event::Session(_)));
+    // Its CA is another one, so it shows whom the client asked.
+    assert_eq!(failure(client.hello_to(&Target::Leader(leader.address.clone())).await).0, "tls");
+    assert_eq!((service.connections(), leader.connections()), (1, 1));
 }
 
 #[tokio::test]
@@ -222,8 +233,7 @@ async fn no_answer_is_not_waited_for_for_ever() {
         // From here on only time can pass.
         tokio::time::pause();
     });
-    // The answer's deadline or an unanswered ping: whichever is first.
-    assert!(["timeout", "http"].contains(&failure(event).0));
+    assert_eq!(failure(event), ("timeout", "no answer in time".into()));
 }
 
 #[tokio::test]

@@ -101,7 +101,6 @@ impl Reporter {
         };
         let Opening { configuration, open, heartbeat_ms, reconnect_window_ms } = opening;
         self.pace.adjust(heartbeat_ms, reconnect_window_ms);
-        let new_epoch = self.epoch.replace(welcome.epoch) != Some(welcome.epoch);
         self.phase = Phase::Together(Session {
             id: welcome.session,
             next_seq: 1,
@@ -114,7 +113,7 @@ impl Reporter {
         self.trouble = None;
         let mut effects = vec![Effect::Notice(Notice::Opened(welcome.epoch))];
         effects.extend(self.configure(configuration));
-        effects.push(Effect::Adopt(self.findings.on_session(open, new_epoch)));
+        effects.push(Effect::Adopt(self.findings.on_session(open)));
         effects
     }
 

@@ -80,13 +80,12 @@ impl Findings {
         Change::News
     }
 
-    /// A session has begun. `open` is what its aggregator holds open; `new_epoch` when it knows nothing of what an older
-    /// one was told. Gives those of `open` that this process goes on with: of the others it knows better.
-    pub(super) fn on_session(&mut self, open: Vec<Finding>, new_epoch: bool) -> Vec<Finding> {
+    /// A session has begun. `open` is what its aggregator holds open, which is all that it is known to have heard. Gives
+    /// those of `open` that this process goes on with: of the others it knows better.
+    pub(super) fn on_session(&mut self, open: Vec<Finding>) -> Vec<Finding> {
         self.had_session = true;
         for tracked in self.tracked.values_mut() {
-            tracked.sent = 0;
-            tracked.accepted = if new_epoch { 0 } else { tracked.accepted };
+            (tracked.sent, tracked.accepted) = (0, 0);
             tracked.heard = Heard::Nothing;
         }
         let mut adopted = Vec::new();
@@ -184,7 +183,7 @@ impl Findings {
         self.tracked.values().any(|tracked| tracked.sent < tracked.revision)
     }
 
-    /// Whether the aggregator, in its present life, has accepted everything.
+    /// Whether the aggregator has accepted everything.
     pub(super) fn is_told(&self) -> bool {
         self.tracked.values().all(|tracked| tracked.accepted == tracked.revision && tracked.then.is_none())
     }
@@ -245,12 +244,12 @@ impl Findings {
             tracked.held = true;
             tracked.before = None;
         } else if tracked.finding.state == State::Pending && was_over {
-            let is_undecided = tracked.held && tracked.settled < tracked.revision;
             let before = match waiting {
                 Some(cleared) => Before { active: Some(old), cleared: *cleared },
                 None => Before { active: None, cleared: old },
             };
-            tracked.before = is_undecided.then(|| Box::new(before)).or(tracked.before.take());
+            // Had its fate been decided, it would not be here any more.
+            tracked.before = tracked.held.then(|| Box::new(before));
             tracked.held = false;
         }
         tracked.revision = self.next_revision();

@@ -1,3 +1,5 @@
+//! The engine: what a finding goes through, in virtual time.
+
 use serde_json::json;
 
 use super::*;

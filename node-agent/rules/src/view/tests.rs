@@ -1,3 +1,5 @@
+//! Views of JSON as the API sends it, and as it might.
+
 use super::*;
 use crate::time::Time;
 

@@ -10,7 +10,7 @@ pub(super) struct Tracked {
     pub(super) revision: u32,
     /// The last revision put into a report of this session; 0 for none.
     pub(super) sent: u32,
-    /// The last revision that the aggregator, in its present life, has accepted; 0 for none.
+    /// The last revision accepted in this session; 0 for none.
     pub(super) accepted: u32,
     /// The last revision whose fate is decided; 0 for none.
     pub(super) settled: u32,

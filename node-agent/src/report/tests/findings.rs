@@ -148,6 +148,16 @@ fn a_second_occurrence_that_came_and_went_is_told_too() {
 }
 
 #[test]
+fn a_second_occurrence_is_told_although_the_first_is_on_its_way() {
+    let mut agent = Agent::told([]);
+    agent.changes([active(1)]);
+    agent.report();
+    agent.changes([finding(1, State::Active, 2), finding(1, State::Cleared, 2)]);
+    agent.accept();
+    assert_eq!(says(&agent.report()), [(1, State::Active)]);
+}
+
+#[test]
 fn a_clear_that_is_not_settled_outlives_a_pending_incarnation_that_came_to_nothing() {
     let clear = |report: &Report| report.body.entries()[0].finding.clone();
     // The clear was never sent, or sent and not settled; the pending incarnation was never heard of, or was.
