@@ -8,7 +8,7 @@
 //!                             └──────────┴── rules, open findings
 //! ```
 //!
-//! Detect and report are pure: `now` and events go in, values come out. [`agent`](crate) moves these values between them
+//! Detect and report are pure: `now` and events go in, values come out. `agent` moves these values between them
 //! and the sockets, in one loop on one thread. Invariants:
 //! - Everything is in memory and bounded; nothing is written on the node.
 //! - What cannot be seen neither fires nor resolves: while the watch is quiet the engine stands still.

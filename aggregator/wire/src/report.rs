@@ -114,7 +114,7 @@ pub enum NeedFull {
 /// The rules to go by, with the hash that names them.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Configuration {
-    /// [`Configuration::hash_of`] the configuration.
+    /// Names the configuration: the same for the same rules, see [`Configuration::new`].
     pub hash: u64,
     /// The rules.
     pub config: Arc<Config>,
