@@ -40,7 +40,7 @@ pub(crate) async fn learn(client: &Client, own: &str, clock: &Clock, waiting: &H
     let mut random = fastrand::Rng::new();
     loop {
         let uid = match uid_of(client, KUBE_SYSTEM).await {
-            Err(Unknown::Denied(_)) => uid_of(client, own).await,
+            Err(Unknown::Denied(_)) => stand_in(client, own).await,
             uid => uid,
         };
         match uid {
@@ -53,6 +53,16 @@ pub(crate) async fn learn(client: &Client, own: &str, clock: &Clock, waiting: &H
             }
         }
         clock.sleep(backoff.next(&mut random)).await;
+    }
+}
+
+/// The UID of `own`, if kube-system really is denied: an API server that has just started denies everything until it has
+/// read its roles, and one moment later would give the cluster another name.
+async fn stand_in(client: &Client, own: &str) -> Result<String, Unknown> {
+    let own = uid_of(client, own).await?;
+    match uid_of(client, KUBE_SYSTEM).await {
+        Err(Unknown::Denied(_)) => Ok(own),
+        uid => uid,
     }
 }
 
@@ -100,8 +110,9 @@ mod tests {
         let readiness = Readiness::new();
         let handle = readiness.handle("cluster");
         let clock = Clock::starting_at(Time::from_millis(0));
-        let uid = learn(&server(answer), "tocsin", &clock, &handle).await;
-        (uid, readiness.unready_because())
+        let client = server(answer);
+        let learning = tokio::time::timeout(Duration::from_hours(1), learn(&client, "tocsin", &clock, &handle));
+        (learning.await.expect("it is learned"), readiness.unready_because())
     }
 
     const FORBIDDEN: (StatusCode, &str) = (

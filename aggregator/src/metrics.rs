@@ -103,7 +103,7 @@ impl Sources {
             .issues
             .iter()
             .map(|((kind, severity), count)| ([("kind", kind.name()), ("severity", name(*severity))], *count));
-        out.gauges("issues_open", "Open issues, told or not", issues)?;
+        out.gauges("issues_open", "Issues that are told, or on their way", issues)?;
         out.gauges(
             "findings_without_room",
             "Findings that did not fit where they were made, since the start of who made them",
@@ -180,7 +180,7 @@ impl Figures {
         // Every series is there from the start, so that the first of its kind is seen as an increase.
         let mut issues: BTreeMap<_, _> =
             Kind::all().flat_map(|kind| SEVERITIES.map(|severity| ((kind, severity), 0))).collect();
-        for issue in dedupe.issues().filter(|issue| is_open(issue)) {
+        for issue in dedupe.issues().filter(|issue| issue.episode.is_some() && is_open(issue)) {
             *issues.entry((issue.key.kind, severity(issue))).or_default() += 1;
         }
         Self {

@@ -93,7 +93,7 @@ mod tests {
         };
         tokio::select! {
             ended = run(Arc::clone(&core), pulse) => panic!("it ended: {ended:?}"),
-            () = story => {}
+            outcome = tokio::time::timeout(Duration::from_hours(1), story) => outcome.expect("it ends"),
         }
     }
 }

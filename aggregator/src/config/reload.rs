@@ -189,7 +189,7 @@ mod tests {
         };
         tokio::select! {
             outcome = following => panic!("it ended: {outcome:?}"),
-            () = looking => {}
+            outcome = tokio::time::timeout(Duration::from_secs(30), looking) => outcome.expect("it is looked at"),
         }
     }
 

@@ -1,3 +1,5 @@
+//! What a scrape says.
+
 use std::time::Duration;
 
 use process::Clock;
@@ -80,6 +82,7 @@ fn the_books_can_be_checked_from_one_scrape() {
     assert_eq!(value(&text, "tocsin_findings{decision=\"inhibited\",state=\"final\"}"), 0);
     assert_eq!(value(&text, "tocsin_findings{decision=\"inhibited\",state=\"pending\"}"), 0);
     assert_eq!(value(&text, "tocsin_issues_open{kind=\"Unschedulable\",severity=\"critical\"}"), 1);
+    assert_eq!(value(&text, "tocsin_issues_open{kind=\"Unschedulable\",severity=\"info\"}"), 0, "nobody is told");
     assert_eq!(value(&text, "tocsin_issues_open{kind=\"NodeNotReady\",severity=\"critical\"}"), 0);
     assert_eq!(value(&text, "tocsin_sink_queued{sink=\"log\"}"), 2);
     assert_eq!(value(&text, "tocsin_sink_health{sink=\"log\",health=\"working\"}"), 1);
