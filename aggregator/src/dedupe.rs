@@ -60,6 +60,8 @@ pub struct Check {
     pub issue: Arc<IssueKey>,
     /// The finding.
     pub member: MemberId,
+    /// The pod's namespace.
+    pub namespace: Arc<str>,
     /// The pod.
     pub pod: Arc<str>,
     /// Its UID; empty for a static pod, where only the node is compared.

@@ -79,7 +79,7 @@ impl Verify {
     fn answer(&self, check: &Check, checked: Checked) {
         if checked == Checked::Mismatch {
             tracing::warn!(
-                target: "verify", kind = check.issue.kind.name(), namespace = %check.issue.namespace, reporter = %check.node,
+                target: "verify", kind = check.issue.kind.name(), namespace = %check.namespace, reporter = %check.node,
                 "report_not_believed"
             );
         }
@@ -107,7 +107,7 @@ impl Believed {
 
 /// Compares a report with what the API has there; `None` when it has nothing, or could not say.
 fn judge(check: &Check, found: Option<&Pod>) -> Checked {
-    if !is_object_name(&check.pod) || !is_object_name(&check.issue.namespace) {
+    if !is_object_name(&check.pod) || !is_object_name(&check.namespace) {
         return Checked::Mismatch;
     }
     let Some(pod) = found else { return Checked::NoDoubt };
@@ -117,12 +117,12 @@ fn judge(check: &Check, found: Option<&Pod>) -> Checked {
 }
 
 fn described(check: &Check) -> Described {
-    [&check.issue.namespace, &check.pod, &check.uid, &check.node].map(Arc::clone)
+    [&check.namespace, &check.pod, &check.uid, &check.node].map(Arc::clone)
 }
 
 /// What the API has there. A name that no object can have is not put into an address.
 async fn read(client: Client, check: Check) -> (Check, Option<Pod>) {
-    let namespace = &check.issue.namespace;
+    let namespace = &check.namespace;
     if !is_object_name(&check.pod) || !is_object_name(namespace) {
         return (check, None);
     }
@@ -131,6 +131,11 @@ async fn read(client: Client, check: Check) -> (Check, Option<Pod>) {
     let found = match tokio::time::timeout(TIMEOUT, client.request::<Pod>(request)).await {
         Ok(Ok(pod)) => Some(pod),
         Ok(Err(kube::Error::Api(status))) if status.code == 404 => None,
+        Ok(Err(kube::Error::Api(status))) if status.code == 403 => {
+            let advice = "grant get on pods; until then reports are believed unread";
+            tracing::warn!(target: "verify", advice, "pods_unreadable");
+            None
+        }
         Ok(Err(error)) => {
             tracing::debug!(target: "verify", %error, "pod_unread");
             None

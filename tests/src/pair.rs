@@ -297,7 +297,7 @@ impl Pair {
         let Some(aggregator) = &mut self.aggregator else { return false };
         let mut busy = aggregator.detect(&self.world, self.now);
         for check in aggregator.pipeline.take_checks() {
-            let pod = self.world.pod(&check.issue.namespace, &check.pod);
+            let pod = self.world.pod(&check.namespace, &check.pod);
             let is_other = pod.is_some_and(|pod| {
                 pod.spec.node_name != check.node || (!check.uid.is_empty() && pod.meta.uid != check.uid)
             });

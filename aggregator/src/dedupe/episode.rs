@@ -108,6 +108,7 @@ impl Dedupe {
         let check = Check {
             issue: Arc::clone(key),
             member: id.clone(),
+            namespace: Arc::clone(&finding.subject.namespace),
             pod: Arc::clone(&finding.subject.pod),
             uid: Arc::clone(&finding.subject.uid),
             node: Arc::clone(&finding.subject.node),

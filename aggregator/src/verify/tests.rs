@@ -1,3 +1,5 @@
+//! Pods that are read before their issues are told.
+
 use rules::{FindingId, Kind, Owner};
 use serde_json::{Value, json};
 
@@ -10,6 +12,7 @@ fn check_of(pod: &str, uid: &str, node: &str) -> Check {
     Check {
         issue: Arc::new(IssueKey { namespace: "shop".into(), owner, container: "app".into(), kind }),
         member: MemberId { observer: node.into(), finding: FindingId(1) },
+        namespace: "shop".into(),
         pod: pod.into(),
         uid: uid.into(),
         node: node.into(),
