@@ -27,8 +27,20 @@ const PURE_FILES: &[&str] = &[
 ];
 
 /// What pure code does not say.
-const IMPURE: &[&str] =
-    &["async ", ".await", "tokio::", "Instant::now", "SystemTime", "std::fs", "std::net", "std::env", "std::thread"];
+const IMPURE: &[&str] = &[
+    "async ",
+    ".await;",
+    ".await?",
+    ".await.",
+    ".await)",
+    "tokio::",
+    "Instant::now",
+    "SystemTime",
+    "std::fs",
+    "std::net",
+    "std::env",
+    "std::thread",
+];
 
 struct Source {
     path: PathBuf,
@@ -71,14 +83,7 @@ fn assert_none(what: &str, found: &[String]) {
 fn every_file_is_part_of_a_crate() {
     let sources = sources();
     let mut reached: BTreeSet<PathBuf> = BTreeSet::new();
-    let is_root = |path: &Path| {
-        let parent = path.parent().and_then(Path::file_name).and_then(|name| name.to_str());
-        let name = path.file_name().and_then(|name| name.to_str());
-        matches!((parent, name), (Some("src"), Some("lib.rs" | "main.rs")) | (Some("bin" | "tests" | "benches"), _))
-            && path.components().filter(|part| part.as_os_str() == "src").count() <= 1
-            && !path.ends_with("src/report/tests")
-    };
-    let mut next: Vec<PathBuf> = sources.iter().map(|s| s.path.clone()).filter(|path| is_root(path)).collect();
+    let mut next: Vec<PathBuf> = sources.iter().map(|s| s.path.clone()).filter(|path| is_crate_root(path)).collect();
     while let Some(path) = next.pop() {
         let Some(source) = sources.iter().find(|source| source.path == path) else { continue };
         if !reached.insert(path.clone()) {
@@ -86,7 +91,7 @@ fn every_file_is_part_of_a_crate() {
         }
         let stem = path.file_stem().expect("a file").to_string_lossy().into_owned();
         let folder = path.parent().expect("in a folder");
-        // A crate's root file names modules beside itself, any other file names them in a folder of its own name.
+        // A crate's root file names modules beside itself, any other file in a folder of its own name.
         let homes = [folder.to_owned(), folder.join(stem)];
         for module in source.text.lines().filter_map(module_name) {
             next.extend(homes.iter().map(|home| home.join(format!("{module}.rs"))));
@@ -99,6 +104,21 @@ fn every_file_is_part_of_a_crate() {
         .map(|path| path.display().to_string())
         .collect();
     assert_none("dead files, that no module names", &dead);
+}
+
+/// Whether cargo finds a crate there by itself: `src/{lib,main}.rs`, `src/bin/x.rs`, `{tests,benches}/x.rs` or
+/// `{tests,benches}/x/main.rs` of a package.
+fn is_crate_root(path: &Path) -> bool {
+    let is_package =
+        |folder: Option<&Path>| folder.is_some_and(|folder| root().join(folder).join("Cargo.toml").is_file());
+    let parts: Vec<_> = path.iter().rev().take(3).filter_map(|part| part.to_str()).collect();
+    match parts[..] {
+        ["lib.rs" | "main.rs", "src", ..] => is_package(path.ancestors().nth(2)),
+        [_, "bin", "src"] => is_package(path.ancestors().nth(3)),
+        ["main.rs", _, "tests" | "benches"] => is_package(path.ancestors().nth(3)),
+        [_, "tests" | "benches", ..] => is_package(path.ancestors().nth(2)),
+        _ => false,
+    }
 }
 
 /// `module` of `mod module;`, whatever its visibility.

@@ -1,3 +1,5 @@
+//! The API over a socket.
+
 use process::{Clock, Readiness, Shutdown};
 use rules::{Evidence, Finding, FindingId, Incarnation, Kind, Owner, Seen, Severity, State, Subject, Time};
 use serde_json::{Value, json};

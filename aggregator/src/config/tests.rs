@@ -1,3 +1,5 @@
+//! Configuration files, good and bad, and what is said of them.
+
 use std::path::Path;
 use std::time::Duration;
 

@@ -1,3 +1,5 @@
+//! Who should report, and who does.
+
 use serde_json::{Value, json};
 
 use super::*;
