@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::hint::black_box;
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -28,19 +29,19 @@ pub(crate) fn run(figures: &mut Figures) -> anyhow::Result<()> {
     for (number, node) in nodes.iter().enumerate() {
         black_box(pipeline.on_hello(node, &hello, session(number), NOW));
     }
-    figures.plain("sessions opened a second", NODES as f64 / started.elapsed().as_secs_f64(), "/s");
+    Figures::plain("sessions opened a second", NODES as f64 / started.elapsed().as_secs_f64(), "/s");
 
     let full: Vec<_> = nodes
         .iter()
         .enumerate()
-        .map(|(number, node)| wire::encode(&Report { session: session(number), ..report(node, 1, FINDINGS) }))
+        .map(|(number, node)| wire::encode(&Report { session: session(number), ..report(node, 1, numbers(number)) }))
         .collect::<Result<_, _>>()?;
     let started = Instant::now();
     for bytes in &full {
         black_box(wire::encode(&pipeline.on_report(wire::decode(bytes)?, NOW))?);
     }
     let rate = full.len() as f64 / started.elapsed().as_secs_f64();
-    figures.plain("first full reports of 10 findings a second", rate, "/s");
+    Figures::plain("first full reports of 10 findings a second", rate, "/s");
     figures.at_least("new findings a second", rate * FINDINGS as f64, "/s", 200_000.0);
 
     // The same findings again, each changed: what a storm of updates is.
@@ -48,7 +49,7 @@ pub(crate) fn run(figures: &mut Figures) -> anyhow::Result<()> {
         .iter()
         .enumerate()
         .map(|(number, node)| {
-            let mut report = Report { session: session(number), ..report(node, 2, FINDINGS) };
+            let mut report = Report { session: session(number), ..report(node, 2, numbers(number)) };
             if let Body::Full(entries) = &mut report.body {
                 for entry in entries.iter_mut() {
                     entry.revision = 2;
@@ -69,13 +70,18 @@ pub(crate) fn run(figures: &mut Figures) -> anyhow::Result<()> {
 
     let started = Instant::now();
     for (number, node) in nodes.iter().enumerate() {
-        let open = open_set(&report(node, 1, FINDINGS), 2);
-        let heartbeat = Report { seq: 3, open, body: Body::Delta(Vec::new()), ..report(node, 3, 0) };
+        let open = open_set(&report(node, 1, numbers(number)), 2);
+        let heartbeat = Report { seq: 3, open, body: Body::Delta(Vec::new()), ..report(node, 3, 0..0) };
         black_box(pipeline.on_report(Report { session: session(number), ..heartbeat }, NOW));
     }
     figures.at_least("heartbeats a second", NODES as f64 / started.elapsed().as_secs_f64(), "/s", 20_000.0);
     anyhow::ensure!(pipeline.dedupe().balances(), "the books do not balance");
     Ok(())
+}
+
+/// The pods of a node.
+fn numbers(node: usize) -> Range<usize> {
+    node * FINDINGS..(node + 1) * FINDINGS
 }
 
 fn session(number: usize) -> SessionId {

@@ -20,7 +20,7 @@ impl Figures {
     }
 
     /// A figure without a budget, to compare others with.
-    pub(crate) fn plain(&mut self, what: &str, figure: f64, unit: &str) {
+    pub(crate) fn plain(what: &str, figure: f64, unit: &str) {
         println!("  {what:<58} {figure:>12.2} {unit}");
     }
 

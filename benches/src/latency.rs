@@ -7,6 +7,7 @@ use serde_json::json;
 use tocsin_tests::apiserver::{Container, PodTemplate};
 use tocsin_tests::installation::{Installation, LIMIT};
 use tocsin_tests::processes::Programs;
+use tocsin_tests::receiver::Received;
 
 use crate::figures::Figures;
 
@@ -32,17 +33,17 @@ pub(crate) fn run(figures: &mut Figures) -> anyhow::Result<()> {
         outside.forget();
         let begun = Instant::now();
         cluster.crash_loop(pod, 5);
-        let told = outside.until("it was told", LIMIT, |received| received.iter().any(|request| request.accepted()));
+        let told = outside.until("it was told", LIMIT, |received| received.iter().any(Received::accepted));
         installation.block_on(told)?;
         took.push(begun.elapsed());
     }
     let mut took = took.split_off(WARM_UP);
     took.sort();
     let quantile = |of_hundred: usize| ms(took[(took.len() * of_hundred).div_ceil(100) - 1]);
-    figures.plain("events, one after the other", took.len() as f64, "");
-    figures.plain("watch event to outbound POST: p50", quantile(50), "ms");
+    Figures::plain("events, one after the other", took.len() as f64, "");
+    Figures::plain("watch event to outbound POST: p50", quantile(50), "ms");
     figures.at_most("watch event to outbound POST: p99", quantile(99), "ms", BUDGET_MS);
-    figures.plain("watch event to outbound POST: the slowest", quantile(100), "ms");
+    Figures::plain("watch event to outbound POST: the slowest", quantile(100), "ms");
     installation.metrics()?.balance()?;
     installation.end()
 }

@@ -19,19 +19,19 @@ const MIB: f64 = 1024.0 * 1024.0;
 /// One node with as many pods as it may have.
 pub(crate) fn run(figures: &mut Figures) -> anyhow::Result<()> {
     let mut installation = Installation::start(Programs::released()?, &[NODE], &json!({}))?;
-    figures.plain("node-agent, RSS without pods", rss(installation.agent_id(NODE))?, "MiB");
+    Figures::plain("node-agent, RSS without pods", rss(installation.agent_id(NODE))?, "MiB");
     let template = PodTemplate::new("api", Container::new("app", "registry.example/shop/api:1.0"))
         .and(Container::new("proxy", "registry.example/mesh/proxy:3.2"));
     // Its own pod is one of them.
     let deployment = installation.cluster.deploy("shop", "api", PODS - 1, &template, &[NODE]);
     let pods = installation.cluster.objects("/api/v1/pods");
     let bytes = pods.iter().map(|pod| pod.to_string().len()).max().unwrap_or_default();
-    figures.plain("the largest of 110 pods as JSON", bytes as f64 / 1024.0, "KiB");
+    Figures::plain("the largest of 110 pods as JSON", bytes as f64 / 1024.0, "KiB");
 
     installation.kill_agent(NODE)?;
     installation.start_agent(NODE)?;
     heartbeats(&installation)?;
-    figures.plain("node-agent, RSS after its LIST of 110 pods", rss(installation.agent_id(NODE))?, "MiB");
+    Figures::plain("node-agent, RSS after its LIST of 110 pods", rss(installation.agent_id(NODE))?, "MiB");
     for pod in &deployment.pods {
         installation.cluster.not_ready_yet(pod);
         installation.cluster.run(pod);
@@ -39,7 +39,7 @@ pub(crate) fn run(figures: &mut Figures) -> anyhow::Result<()> {
     heartbeats(&installation)?;
     let agent = rss(installation.agent_id(NODE))?;
     figures.at_most("node-agent, RSS with 110 pods, each changed twice", agent, "MiB", BUDGET_MIB);
-    figures.plain("aggregator, RSS with one agent", rss(installation.aggregator_id())?, "MiB");
+    Figures::plain("aggregator, RSS with one agent", rss(installation.aggregator_id())?, "MiB");
     installation.end()
 }
 

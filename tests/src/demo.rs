@@ -85,7 +85,9 @@ fn story(stage: &mut Stage, installation: &mut Installation) -> Result<()> {
     }
     stage.hears(installation, &["🔴 ImagePull shop/search"], BEAT)?;
     stage.narrate("the image is pushed");
-    search.pods.iter().for_each(|pod| cluster.run(pod));
+    for pod in &search.pods {
+        cluster.run(pod);
+    }
     stage.hears(installation, &["🟢 ImagePull shop/search"], BEAT)?;
 
     stage.narrate(&format!("{DYING} stops answering, with {} pods on it", pods_on(installation, DYING)));
@@ -113,7 +115,9 @@ fn crash_loop(stage: &mut Stage, installation: &Installation, api: &Deployment) 
         stage.allows(&["🔴 CrashLoopBackOff payments/api"]);
         stage.hears(installation, told, BEAT)?;
         if restarts < 4 {
-            failing.iter().for_each(|pod| cluster.restart(pod));
+            for pod in failing {
+                cluster.restart(pod);
+            }
             stage.hears(installation, &[], BEAT / 2)?;
         }
     }

@@ -36,7 +36,7 @@ const AUDIENCE: &str = "tocsin-aggregator";
 /// The token that the receiver wants at first.
 const TOKEN: &str = "outside.secret";
 /// Far above what anything takes, also on a busy machine.
-pub const LIMIT: Duration = Duration::from_secs(60);
+pub const LIMIT: Duration = Duration::from_mins(1);
 /// Between two looks at what tells of no change by itself.
 const LOOK: Duration = Duration::from_millis(50);
 

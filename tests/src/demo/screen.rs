@@ -26,7 +26,7 @@ impl Screen {
 
     /// What belongs to it.
     pub(super) fn note(&self, text: &str) {
-        println!("  {text}");
+        println!("  {}", self.styled(DIM, text));
     }
 
     /// What was told outside.
