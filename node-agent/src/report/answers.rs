@@ -14,7 +14,7 @@ const HOPS_MAX: u32 = 3;
 const PEER_TEXT_MAX: usize = 256;
 
 impl Reporter {
-    /// What [`Next::Hello`] was answered with.
+    /// What [`Next::Hello`](super::Next::Hello) was answered with.
     pub fn on_session_reply(&mut self, reply: SessionReply, now: Time) -> Vec<Effect> {
         if !matches!(self.phase, Phase::Greeting) {
             return Vec::new();
@@ -34,7 +34,7 @@ impl Reporter {
         }
     }
 
-    /// What [`Next::Report`] was answered with.
+    /// What [`Next::Report`](super::Next::Report) was answered with.
     pub fn on_reply(&mut self, reply: Reply, now: Time) -> Vec<Effect> {
         let Phase::Together(session) = &mut self.phase else { return Vec::new() };
         let Some(flight) = session.in_flight.as_mut().filter(|flight| flight.sending) else { return Vec::new() };
@@ -69,7 +69,7 @@ impl Reporter {
         }
     }
 
-    /// What [`Next::Hello`] or [`Next::Report`] asked for could not be done, or was not answered.
+    /// What [`Next::Hello`](super::Next::Hello) or [`Next::Report`](super::Next::Report) asked for could not be done, or was not answered.
     pub fn on_failure(&mut self, now: Time) {
         self.target = Target::Service;
         let at = self.pace.after_failure(now);
