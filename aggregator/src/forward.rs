@@ -4,3 +4,4 @@ pub mod notification;
 pub mod outbox;
 pub mod sender;
 pub mod text;
+mod words;

@@ -9,6 +9,7 @@ use serde::Serialize;
 
 use super::outbox::{Intent, Status};
 use super::text::shown;
+use super::words;
 use crate::dedupe::issue::Episode;
 use crate::dedupe::{Issue, IssueKey};
 use crate::settings::Cluster;
@@ -99,6 +100,8 @@ pub fn record<'a>(
     let told: Vec<_> =
         issue.members.values().filter(|member| member.decision.is_some()).map(|member| &member.finding).collect();
     let pods = pods(told.iter().copied());
+    let subjects: BTreeSet<_> =
+        told.iter().map(|Finding { subject, .. }| (&subject.namespace, &subject.pod, &subject.node)).collect();
     let swallowed = self::pods(swallowed);
     let nodes: BTreeSet<_> =
         told.iter().map(|finding| &*finding.subject.node).filter(|node| !node.is_empty()).collect();
@@ -115,16 +118,23 @@ pub fn record<'a>(
         namespace: &issue.key.namespace,
         owner: OwnerName { kind: &issue.key.owner.kind, name: &issue.key.owner.name },
         container: &issue.key.container,
-        title: title(cluster, &issue.key, intent.status),
-        text: text(&issue.key, episode, speaker, &pods, &nodes, &swallowed),
+        title: words::title(cluster, &issue.key, intent.status),
+        text: words::text(&words::Facts {
+            key: &issue.key,
+            finding: speaker,
+            since: episode.since,
+            ended: episode.ended,
+            subjects: subjects.len() + episode.gone as usize,
+            swallowed: swallowed.total,
+        }),
         nodes: nodes.into_iter().take(SAMPLE_MAX).collect(),
         pods,
         since: episode.since,
         ended_at: episode.ended,
         evidence: evidence(speaker),
         swallowed,
-        look: look(&issue.key, speaker),
-        quiet: quiet(&issue.key, speaker),
+        look: words::look(&issue.key, speaker),
+        quiet: words::quiet(&issue.key, speaker),
     };
     let body = serde_json::to_string(&notification).expect("plain strings and numbers have a JSON form");
     Some((Arc::from(key), Arc::from(body)))
@@ -135,81 +145,6 @@ fn speaker<'a>(issue: &'a Issue, episode: &Episode) -> Option<&'a Finding> {
     let opener = issue.members.get(&episode.opener).filter(|member| !member.over);
     let newest = || issue.members.values().max_by_key(|member| (!member.over, member.finding.since));
     opener.or_else(newest).map(|member| &member.finding)
-}
-
-fn title(cluster: &Cluster, key: &IssueKey, status: Status) -> String {
-    let row = key.kind.row();
-    let what = match status {
-        Status::Firing => row.headline,
-        Status::Resolved => row.recovered,
-    };
-    format!("{} · {} {what}", cluster.name, place(key))
-}
-
-/// `payments/Deployment api`, `Node ip-10-2-3-4`.
-fn place(key: &IssueKey) -> String {
-    let owner = format!("{} {}", key.owner.kind, key.owner.name);
-    if key.namespace.is_empty() { owner } else { format!("{}/{owner}", key.namespace) }
-}
-
-fn text(
-    key: &IssueKey,
-    episode: &Episode,
-    finding: &Finding,
-    pods: &Pods<'_>,
-    nodes: &BTreeSet<&str>,
-    swallowed: &Pods<'_>,
-) -> String {
-    let row = key.kind.row();
-    let mut sentences = Vec::new();
-    let whose = match (pods.total + episode.gone as usize, nodes.len()) {
-        (0, 0 | 1) => place(key),
-        (0, nodes) => format!("{}: {nodes} nodes", place(key)),
-        (1, _) => format!("{}: 1 pod", place(key)),
-        (pods, _) => format!("{}: {pods} pods", place(key)),
-    };
-    let since = match episode.ended {
-        None => format!("since {}", episode.since),
-        Some(ended) => format!("from {} to {ended}", episode.since),
-    };
-    sentences.push(format!("{whose}, {} {since}.", row.headline));
-    let evidence = evidence(finding);
-    if !key.container.is_empty() {
-        let ended = evidence.exit_code.map(|code| {
-            let signal = evidence.signal.map(|signal| format!(" (signal {signal})")).unwrap_or_default();
-            let meaning = meaning(code).map(|meaning| format!(", {meaning}")).unwrap_or_default();
-            format!(" exited {code}{signal}{meaning}")
-        });
-        let restarts = evidence.restarts.map(|restarts| format!(", {restarts} restarts"));
-        let (ended, restarts) = (ended.unwrap_or_default(), restarts.unwrap_or_default());
-        sentences.push(format!("Container `{}`{ended}{restarts}.", key.container));
-    }
-    sentences.extend(evidence.image.map(|image| format!("Image {image}.")));
-    sentences.extend(evidence.memory_limit.map(|limit| format!("Memory limit {limit}.")));
-    sentences.extend(match (evidence.reason, evidence.message) {
-        (Some(reason), Some(message)) => Some(format!("{reason}: {message}")),
-        (Some(one), None) | (None, Some(one)) => Some(one),
-        (None, None) => None,
-    });
-    if !evidence.names.is_empty() {
-        sentences.push(format!("Named: {}.", evidence.names.join(", ")));
-    }
-    if swallowed.total > 0 {
-        sentences.push(format!("{} pods are affected; they get no messages of their own.", swallowed.total));
-    }
-    sentences.join(" ")
-}
-
-/// What an exit code means where it means the same for every program.
-fn meaning(exit_code: i32) -> Option<&'static str> {
-    match exit_code {
-        126 => Some("the command cannot be executed"),
-        127 => Some("the command was not found"),
-        137 => Some("killed"),
-        139 => Some("a segmentation fault"),
-        143 => Some("asked to terminate"),
-        _ => None,
-    }
 }
 
 fn evidence(finding: &Finding) -> Evidence {
@@ -229,30 +164,6 @@ fn evidence(finding: &Finding) -> Evidence {
 fn pods<'a>(findings: impl Iterator<Item = &'a Finding>) -> Pods<'a> {
     let names: BTreeSet<_> = findings.map(|finding| &*finding.subject.pod).filter(|pod| !pod.is_empty()).collect();
     Pods { total: names.len(), sample: names.into_iter().take(SAMPLE_MAX).collect() }
-}
-
-fn look(key: &IssueKey, finding: &Finding) -> String {
-    let owner = format!("{}/{}", key.owner.kind.to_lowercase(), key.owner.name);
-    key.kind
-        .row()
-        .look
-        .replace("{namespace}", &key.namespace)
-        .replace("{owner}", &owner)
-        .replace("{pod}", &finding.subject.pod)
-        .replace("{container}", &key.container)
-        .replace("{node}", &finding.subject.node)
-}
-
-/// How to hear no more of it. The annotation is read from pods, so a controller's pods get it from their template.
-fn quiet(key: &IssueKey, finding: &Finding) -> String {
-    let kind = key.kind.name();
-    match (finding.subject.pod.is_empty(), &*key.owner.kind) {
-        (true, _) => format!("set rules.{kind}.enabled=false"),
-        (false, "Pod") => {
-            format!("kubectl -n {} annotate pod {} tocsin.dev/ignore={kind}", key.namespace, finding.subject.pod)
-        }
-        (false, _) => format!("annotate the pods of {} with tocsin.dev/ignore={kind}", place(key)),
-    }
 }
 
 /// A name for what `parts` say together: the first `bytes` bytes of their hash, in hexadecimal.
