@@ -36,11 +36,24 @@ const CRON_AFTER: Duration = Duration::from_hours(24);
 /// - A static pod by its own name.
 /// - Without a controller: `generateName` (without the dash at its end), else the pod's name.
 pub fn top_owner(pod: &Pod) -> Owner {
-    match pod.meta.controller() {
+    let Owner { kind, name } = match pod.meta.controller() {
         Some(_) if pod.is_static() => bare(pod),
         Some(controller) => of_controller(pod, controller),
         None => bare(pod),
+    };
+    Owner { kind: as_name(kind), name: as_name(name) }
+}
+
+/// The longest name of an object, in bytes (RFC 1123 subdomain).
+const NAME_MAX: usize = 253;
+
+/// Whoever makes a pod writes what he likes into its owner references: what no name can have becomes `_`.
+fn as_name(text: Arc<str>) -> Arc<str> {
+    let belongs = |c: char| c.is_ascii_graphic();
+    if text.len() <= NAME_MAX && text.chars().all(belongs) {
+        return text;
     }
+    text.chars().take(NAME_MAX).map(|c| if belongs(c) { c } else { '_' }).collect::<String>().into()
 }
 
 fn of_controller(pod: &Pod, controller: &OwnerReference) -> Owner {
@@ -88,6 +101,17 @@ mod tests {
     fn check(metadata: &str, owner: &str) {
         let pod: Pod = serde_json::from_str(&format!(r#"{{"metadata": {metadata}}}"#)).expect("a pod");
         assert_eq!(top_owner(&pod).to_string(), owner, "{metadata}");
+    }
+
+    #[test]
+    fn an_owner_that_no_object_can_be_is_named_all_the_same() {
+        let pod: Pod = serde_json::from_value(serde_json::json!({"metadata": {
+            "name": "x-1",
+            "ownerReferences": [{"controller": true, "kind": "Evil\nKind", "name": format!("a b{}", "é".repeat(1_000))}],
+        }}))
+        .expect("a pod");
+        let Owner { kind, name } = top_owner(&pod);
+        assert_eq!((&*kind, &name[..4], name.len()), ("Evil_Kind", "a_b_", NAME_MAX));
     }
 
     #[test]
