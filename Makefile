@@ -20,7 +20,7 @@ lint: ## Check format, clippy and the dependencies' licences and bans.
 bench: ## Measure latency, memory and throughput, with the programs as they are shipped. ONLY="codec memory" does some.
 	cargo run --locked --release --package tocsin-benches -- $(ONLY)
 
-cluster-tools: ## Build the parts of a real Kubernetes (Go and root; about 20 minutes the first time).
+cluster-tools: ## Build the parts of a real Kubernetes (Go and root; 7 to 20 minutes the first time).
 	tests/cluster/build.sh
 
 test-cluster: cluster-tools ## Run the tests that need a real Kubernetes (root; in a network namespace of their own).
