@@ -11,6 +11,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use anyhow::Context as _;
 use reqwest::Url;
 
 pub use self::tree::Problems;
@@ -30,6 +31,19 @@ pub struct Config {
     pub agent_selector: Option<Arc<str>>,
     /// The file names no sink: one on standard output stands in.
     pub told_on_stdout_only: bool,
+}
+
+impl Config {
+    /// Whether the files that sinks name can be read now. Not asked at a start: a Secret may be mounted later.
+    pub fn check_files(&self) -> anyhow::Result<()> {
+        for (name, target) in &self.targets {
+            let (SinkTarget::Ingest(http) | SinkTarget::Webhook(http)) = target else { continue };
+            for file in [&http.token_file, &http.ca_file].into_iter().flatten() {
+                std::fs::read(file).with_context(|| format!("sinks.{name}: cannot read {}", file.display()))?;
+            }
+        }
+        Ok(())
+    }
 }
 
 /// Where a sink is, and how it is spoken to.

@@ -67,7 +67,7 @@ pub fn main() -> Result<(), Exit> {
     let options = match Options::try_parse() {
         Ok(options) => options,
         Err(wish) if !wish.use_stderr() => return Ok(wish.print()?),
-        Err(error) => return Err(Exit::usage(error)),
+        Err(error) => return Err(Exit::command_line(&error.render().to_string())),
     };
     let launch = options.resolve().map_err(Exit::usage)?;
     if !launch.check {
@@ -98,14 +98,15 @@ pub async fn run(launch: Launch) -> Result<(), Exit> {
         check,
     } = launch;
     let (reload, config) = Reload::begin(&config, &namespace).await.map_err(Exit::Usage)?;
-    if check {
-        println!("ok");
-        return Ok(());
-    }
     tls::use_ring();
     let clock = Clock::system();
     let tls = ServerTls::from_files(tls_cert, tls_key).map_err(Exit::usage)?;
     let client = kube_client::connect(&access, &clock, BUILD).await.map_err(Exit::usage)?;
+    if check {
+        config.check_files().map_err(Exit::usage)?;
+        println!("ok");
+        return Ok(());
+    }
     let (readiness, liveness) = (Readiness::new(), Liveness::new(clock.clone()));
     let shutdown = Shutdown::on_signals(readiness.clone())?;
     let (metrics, registry) = Metrics::new();

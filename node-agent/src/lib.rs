@@ -17,7 +17,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context as _, anyhow};
+use anyhow::Context as _;
 use clap::Parser as _;
 use process::admin::{Admin, Shown};
 use process::tls::{self, ClientTls};
@@ -52,10 +52,7 @@ pub fn main() -> Result<(), Exit> {
     let options = match Options::try_parse() {
         Ok(options) => options,
         Err(wish) if !wish.use_stderr() => return Ok(wish.print()?),
-        Err(error) => {
-            let text = error.render().to_string();
-            return Err(Exit::usage(anyhow!("{}", text.trim_start_matches("error: ").trim_end())));
-        }
+        Err(error) => return Err(Exit::command_line(&error.render().to_string())),
     };
     let config = options.resolve().map_err(Exit::usage)?;
     if !config.check {
@@ -75,7 +72,9 @@ pub async fn run(config: Config) -> Result<(), Exit> {
     let tls = ClientTls::from_file(ca_file).map_err(Exit::usage)?;
     let client = kube_client::connect(&access, &clock, BUILD).await.map_err(Exit::usage)?;
     if check {
-        println!("the configuration can be used");
+        let token = &aggregator.token_file;
+        std::fs::read(token).with_context(|| format!("cannot read {}", token.display())).map_err(Exit::usage)?;
+        println!("ok");
         return Ok(());
     }
     let (readiness, liveness) = (Readiness::new(), Liveness::new(clock.clone()));

@@ -52,8 +52,12 @@ fn wrong_usage_exits_64_and_names_the_option() {
 
 #[test]
 fn check_says_that_it_would_run_and_ends() {
-    let (_folder, ca, kubeconfig) = files();
-    ends(&[NODE, AGGREGATOR, &ca, &kubeconfig, "--check"], 0, "the configuration can be used");
+    let (folder, ca, kubeconfig) = files();
+    let token = folder.path().join("token");
+    let option = format!("--token-file={}", token.display());
+    ends(&[NODE, AGGREGATOR, &ca, &kubeconfig, &option, "--check"], 64, "cannot read ");
+    std::fs::write(&token, "t").expect("it can be written");
+    ends(&[NODE, AGGREGATOR, &ca, &kubeconfig, &option, "--check"], 0, "ok");
 }
 
 #[test]

@@ -17,6 +17,12 @@ impl Exit {
         Self::Usage(cause.into())
     }
 
+    /// Arguments that cannot be understood, as the parser of command lines says it: it begins with `error: `, as does
+    /// what [`code`] says.
+    pub fn command_line(said: &str) -> Self {
+        Self::Usage(anyhow::anyhow!("{}", said.trim_start_matches("error: ").trim_end()))
+    }
+
     /// The code that the process ends with.
     pub const fn code(&self) -> u8 {
         match self {
@@ -38,7 +44,7 @@ impl<E: Into<anyhow::Error>> From<E> for Exit {
     }
 }
 
-/// What `main` returns: says the cause, if there is one, in one line (logged, or plain before logs are set up).
+/// What `main` returns: says the cause, if there is one (logged, or plain before logs are set up).
 pub fn code(result: Result<(), Exit>) -> ExitCode {
     let Err(exit) = result else { return ExitCode::SUCCESS };
     let cause = exit.cause();
@@ -62,6 +68,7 @@ mod tests {
         }
         assert_eq!(fails().expect_err("it fails").code(), 1);
         assert_eq!(Exit::usage(anyhow::anyhow!("no such key")).code(), 64);
+        assert_eq!(Exit::command_line("error: no such flag\n\n").cause().to_string(), "no such flag");
         assert_eq!(format!("{:?}", code(Ok(()))), format!("{:?}", ExitCode::SUCCESS));
         assert_eq!(format!("{:?}", code(Err(Exit::usage(anyhow::anyhow!("x"))))), format!("{:?}", ExitCode::from(64)));
     }

@@ -51,7 +51,7 @@ pub async fn connect(access: &Access, clock: &Clock, user_agent: &'static str) -
         (Some(path), context) => from_kubeconfig(path, context.clone()).await?,
         (None, Some(context)) => bail!("context {context:?} is given without a kubeconfig: name the file as well"),
         (None, None) if std::env::var_os(SERVICE_HOST).is_none() => {
-            bail!("not inside of a cluster ({SERVICE_HOST} is not set): name a kubeconfig")
+            bail!("not inside of a cluster ({SERVICE_HOST} is not set): pass --kubeconfig FILE")
         }
         (None, None) => Config::incluster().context("cannot read the pod's ServiceAccount")?,
     };

@@ -250,3 +250,13 @@ fn every_kind_of_the_catalogue_can_be_configured_with_its_own_numbers() {
         assert!(of_kind.thresholds.values().all(|value| (*value - 7.0).abs() < f64::EPSILON), "{kind}");
     }
 }
+
+#[test]
+fn the_example_is_a_configuration() {
+    let config = Config::parse(include_str!("../../config.example.yaml"), "tocsin").expect("as the README says");
+    assert_eq!(config.settings.cluster.name, "prod-eu-1");
+    assert_eq!(config.settings.rules.kinds["CrashLoopBackOff"].sustain, Duration::from_mins(2));
+    assert_eq!(config.targets.len(), 2);
+    let error = config.check_files().expect_err("there is no such token here");
+    assert!(error.to_string().starts_with("sinks.team: cannot read /etc/tocsin/team/token"), "{error}");
+}

@@ -1,0 +1,79 @@
+//! The program as its caller sees it: exit codes, and what it says.
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+use rcgen::{CertificateParams, KeyPair};
+use tempfile::TempDir;
+
+#[track_caller]
+fn ends(args: &[&str], code: i32, says: &str) {
+    let program = env!("CARGO_BIN_EXE_tocsin-aggregator");
+    let Output { status, stdout, stderr } = Command::new(program).args(args).env_clear().output().expect("it starts");
+    let said = [stdout, stderr].concat();
+    let said = String::from_utf8_lossy(&said);
+    assert_eq!(status.code(), Some(code), "{said}");
+    assert!(said.contains(says), "{said}");
+}
+
+/// A folder with all that the program needs, and the options that name it.
+fn good() -> (TempDir, [String; 4]) {
+    let folder = TempDir::new().expect("a folder can be made");
+    let key = KeyPair::generate().expect("a key can be made");
+    let certificate = CertificateParams::default().self_signed(&key).expect("it signs itself");
+    let cluster = "{name: c, cluster: {server: 'https://127.0.0.1:1'}}";
+    let context = "{name: c, context: {cluster: c, user: u}}";
+    let kubeconfig = format!(
+        "{{apiVersion: v1, kind: Config, current-context: c, clusters: [{cluster}], contexts: [{context}], users: [{{name: u, user: {{}}}}]}}"
+    );
+    let files = [
+        ("config", "clusterName: here\n".to_owned()),
+        ("tls-cert", certificate.pem()),
+        ("tls-key", key.serialize_pem()),
+        ("kubeconfig", kubeconfig),
+    ];
+    let options = files.map(|(option, text)| {
+        let path = folder.path().join(option);
+        std::fs::write(&path, text).expect("it can be written");
+        format!("--{option}={}", path.display())
+    });
+    (folder, options)
+}
+
+fn write(folder: &Path, name: &str, text: &str) {
+    std::fs::write(folder.join(name), text).expect("it can be written");
+}
+
+#[test]
+fn check_says_that_it_would_run_and_ends() {
+    let (_folder, [config, cert, key, kubeconfig]) = good();
+    ends(&[&config, &cert, &key, &kubeconfig, "--check"], 0, "ok");
+}
+
+#[test]
+fn check_names_what_cannot_be_used() {
+    let (folder, [config, cert, key, kubeconfig]) = good();
+    ends(&[&config, "--tls-cert=/nowhere", &key, &kubeconfig, "--check"], 64, "/nowhere: cannot be read");
+    ends(&[&config, &cert, &key, "--kubeconfig=/nowhere", "--check"], 64, "cannot read kubeconfig /nowhere");
+    ends(&[&config, &cert, &key, "--check"], 64, "pass --kubeconfig FILE");
+    let sink = "clusterName: here\nsinks: {x: {type: ingest, url: 'https://example.com', tokenFile: /nowhere/token}}\n";
+    write(folder.path(), "config", sink);
+    ends(&[&config, &cert, &key, &kubeconfig, "--check"], 64, "sinks.x: cannot read /nowhere/token");
+    write(folder.path(), "config", "clusterNam: here\n");
+    ends(&[&config, &cert, &key, &kubeconfig, "--check"], 64, "clusterName");
+}
+
+#[test]
+fn wrong_usage_exits_64_and_is_said_once() {
+    ends(&["--no-such-option"], 64, "error: unexpected argument '--no-such-option'");
+    ends(&["--help"], 0, "--config");
+    ends(&["--version"], 0, env!("CARGO_PKG_VERSION"));
+}
+
+#[test]
+fn a_port_that_is_taken_exits_1() {
+    let (_folder, [config, cert, key, kubeconfig]) = good();
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port is free");
+    let listen = format!("--metrics-listen={}", taken.local_addr().expect("it is bound"));
+    ends(&[&config, &cert, &key, &kubeconfig, &listen], 1, "cannot listen on 127.0.0.1:");
+}
