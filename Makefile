@@ -7,7 +7,7 @@ help: ## List the targets.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: ## Play an incident on this machine: needs nothing but Rust. KEEP=1 lets it run on.
-	cargo run --quiet --package tocsin-tests --bin demo -- $(if $(KEEP),--keep)
+	@cargo run --locked --package tocsin-tests --bin demo -- $(if $(KEEP),--keep)
 
 test: ## Run every test that needs nothing but Rust.
 	cargo test --workspace --locked

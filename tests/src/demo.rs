@@ -29,7 +29,8 @@ pub fn play(keep: bool) -> Result<()> {
     let programs = Programs::built()?;
     let begun = Instant::now();
     stage.narrate(&format!(
-        "starting a simulated API server, the aggregator, and an agent on each of {} nodes",
+        "starting a simulated API server, the aggregator, and an agent on each of {} nodes; sustains and holds are \
+         seconds here, by default minutes",
         NODES.len()
     ));
     let mut installation = Installation::start(programs, NODES, &rules())?;
@@ -75,7 +76,7 @@ fn story(stage: &mut Stage, installation: &mut Installation) -> Result<()> {
 
     stage.narrate("shop/search is deployed with an image that does not exist");
     let cluster = &installation.cluster;
-    let search = cluster.deploy("shop", "search", 2, &template("search", "shop/search:0.9-typo"), &[]);
+    let search = cluster.deploy("shop", "search", 1, &template("search", "shop/search:0.9-typo"), &[]);
     for (pod, node) in search.pods.iter().zip(NODES) {
         cluster.schedule(pod, node);
         cluster.accept(pod);
@@ -136,7 +137,11 @@ fn summary(stage: &Stage, installation: &Installation, took: Duration) -> Result
     stage.narrate(&format!("over, after {:.0} s", took.as_secs_f64()));
     stage.note(&format!("{:>4} changes of objects in the cluster", installation.cluster.changes()));
     stage.note(&format!("{observed:>4} findings observed by agents and aggregator"));
-    stage.note(&format!("{told:>4} messages, half of them that it is over"));
+    stage.note(&format!(
+        "{told:>4} messages: {} that something is wrong, {} that it is over",
+        told.div_ceil(2),
+        told / 2
+    ));
     let accounts = metrics.0.lines().filter_map(|line| line.strip_prefix("tocsin_findings{decision=\""));
     let accounts = accounts.filter_map(|line| Some((line.split('"').next()?, line.rsplit(' ').next()?)));
     let accounts: Vec<_> =

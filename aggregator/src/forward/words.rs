@@ -47,7 +47,8 @@ pub(super) fn text(facts: &Facts<'_>) -> String {
     };
     sentences.extend(container(key, finding));
     sentences.extend(finding.evidence.image.as_deref().map(|image| format!("Image {}.", shown(image))));
-    sentences.extend(cause(finding));
+    let was = if ended.is_some() { "It was: " } else { "" };
+    sentences.extend(cause(finding).map(|cause| format!("{was}{cause}")));
     if swallowed > 0 {
         sentences
             .push(format!("It explains what {} suffer; they get no messages of their own.", counted(swallowed, "pod")));
@@ -113,7 +114,8 @@ fn cause(finding: &Finding) -> Option<String> {
     let names = evidence.names.iter().map(|name| shown(name)).collect::<Vec<_>>().join(", ");
     let words = [evidence.reason.as_deref(), evidence.message.as_deref(), Some(&*names)];
     let words: Vec<_> = words.into_iter().flatten().map(shown).filter(|words| !words.is_empty()).collect();
-    (!words.is_empty()).then(|| words.join(": "))
+    // The reason `Error` alone says no more than the exit code.
+    (!words.is_empty() && words != ["Error"]).then(|| words.join(": "))
 }
 
 /// What an exit code means where it means the same for every program.
@@ -236,7 +238,7 @@ mod tests {
             &[
                 "prod-eu-1 · payments/Deployment api has enough memory again",
                 "1 pod from 2026-05-01T02:14:05Z, for 18 min. Container `app` exited 137 (killed), memory limit 20Mi, \
-                 1 restart. OOMKilled",
+                 1 restart. It was: OOMKilled",
                 "kubectl -n payments describe pod api-1",
                 "annotate the pods of payments/Deployment api with tocsin.dev/ignore=OOMKilled",
             ],
