@@ -17,7 +17,7 @@ mod judge;
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
-use rules::{Finding, FindingId, Owner, Severity, State, Time};
+use rules::{Finding, FindingId, Incarnation, Owner, Severity, State, Time};
 use wire::Entry;
 
 use self::accounts::Accounts;
@@ -92,6 +92,8 @@ pub struct Dedupe {
     by_node: HashMap<Arc<str>, HashSet<MemberId>>,
     /// The newest edge told of issues that are no more.
     newest_edges: HashMap<Arc<IssueKey>, Time>,
+    /// How far episodes that are over were numbered, and when they ended: the same finding may open one again.
+    numbered: HashMap<(Arc<IssueKey>, Incarnation), (u32, Time)>,
     /// Found edges up to then are old.
     low_water: Time,
     /// The same for observers that were heard before: up to then they saw what happened.
@@ -108,6 +110,8 @@ type Place = (Arc<str>, Owner);
 
 /// The most issues whose newest edge is remembered after they are gone.
 const NEWEST_EDGES_MAX: usize = 10_000;
+/// The most episodes whose last number is remembered after they are over.
+const NUMBERED_MAX: usize = 10_000;
 
 impl Dedupe {
     /// Nothing is known yet. Edges that are found and happened before `now` are old; nothing resolves before
@@ -121,6 +125,7 @@ impl Dedupe {
             places: HashMap::new(),
             by_node: HashMap::new(),
             newest_edges: HashMap::new(),
+            numbered: HashMap::new(),
             low_water: now,
             heard_until: HashMap::new(),
             resyncing: true,

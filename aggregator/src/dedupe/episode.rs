@@ -8,7 +8,7 @@ use rules::Time;
 use super::decision::{Decision, Suppression, Waiting};
 use super::issue::{Episode, Issue, IssueKey, Member, MemberId, Phase};
 use super::judge::{Situation, judge};
-use super::{Change, Check, Checked, Dedupe, Effect, NEWEST_EDGES_MAX};
+use super::{Change, Check, Checked, Dedupe, Effect, NEWEST_EDGES_MAX, NUMBERED_MAX};
 use crate::forward::outbox::{Fate, Intent, Status};
 
 impl Dedupe {
@@ -120,7 +120,8 @@ impl Dedupe {
             awaiting: BTreeMap::new(),
             sinks: BTreeSet::new(),
             refused_by: BTreeSet::new(),
-            revision: 0,
+            // The same finding again, as after its kind was disabled for a while: a key says one thing only.
+            revision: self.numbered.get(&(Arc::clone(key), finding.incarnation)).map_or(0, |&(revision, _)| revision),
             since: finding.since,
             ended: None,
             severity: finding.severity,
@@ -214,7 +215,23 @@ impl Dedupe {
     fn close(&mut self, key: &Arc<IssueKey>) {
         let Some(issue) = self.issues.get_mut(key) else { return };
         let goes_on = issue.members.values().any(Member::is_undecided);
-        issue.episode.take_if(|episode| goes_on || episode.awaiting.is_empty());
+        let ended = issue.episode.take_if(|episode| goes_on || episode.awaiting.is_empty());
+        if let Some(episode) = ended {
+            self.remember_number(key, &episode);
+        }
+    }
+
+    /// The last number of an episode that is over.
+    fn remember_number(&mut self, key: &Arc<IssueKey>, episode: &Episode) {
+        let id = (Arc::clone(key), episode.incarnation);
+        if self.numbered.len() >= NUMBERED_MAX
+            && !self.numbered.contains_key(&id)
+            && let Some(oldest) = self.numbered.iter().min_by_key(|(_, (_, at))| *at).map(|(id, _)| id.clone())
+        {
+            self.numbered.remove(&oldest);
+        }
+        let at = episode.ended.unwrap_or(episode.since);
+        self.numbered.insert(id, (episode.revision, at));
     }
 
     /// Findings that are over and decided go, but for those that the end of their issue is told with.

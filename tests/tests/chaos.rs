@@ -1,0 +1,421 @@
+//! Random stories in virtual time: whatever happens, in the end the books are closed and the outside knows the present.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Duration;
+
+use fastrand::Rng;
+use tocsin_aggregator::forward::outbox::Outcome;
+use tocsin_tests::apiserver::{Container, PodRef, PodTemplate};
+use tocsin_tests::pair::Pair;
+
+const NODES: &[&str] = &["n1", "n2", "n3"];
+const APPS: &[&str] = &["a", "b", "c"];
+/// Stories a test.
+const STORIES: u64 = 25;
+const SECONDS: &[u64] = &[1, 5, 40, 90, 200, 400, 900, 2000, 4000];
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Ill {
+    CrashLoop,
+    Restart,
+    Oom,
+    NotReady,
+    ImagePull,
+    Well,
+    Evicted,
+    Deleted,
+    Terminating,
+    Finished,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Action {
+    Pod(usize, Ill),
+    NodeDies(usize),
+    NodeRecovers(usize),
+    NodeGone(usize),
+    KillAgent(usize),
+    StartAgent(usize),
+    Disconnect(usize),
+    Connect(usize),
+    KillAggregator,
+    StartAggregator,
+    Outside(Option<Outcome>),
+    Rule(usize, bool),
+    NodeBack(usize),
+    Stranger(usize),
+    Newcomer(usize),
+    Moment(u64),
+    Pass(u64),
+}
+
+/// What may happen in a story beside what always may.
+#[derive(Clone, Copy, Debug)]
+#[allow(clippy::struct_excessive_bools, reason = "each is a thing that may happen or not, on its own")]
+struct Mode {
+    aggregator_dies: bool,
+    agents_die: bool,
+    nodes_die: bool,
+    refuses: bool,
+    rules_change: bool,
+    /// How many pods are ill in the end.
+    ill: usize,
+}
+
+const KINDS: &[&str] = &["CrashLoopBackOff", "OOMKilled", "NotReady", "ImagePull", "NodeNotReady", "AgentSilent"];
+
+fn draw(rng: &mut Rng, mode: Mode, pods: usize) -> Action {
+    loop {
+        let node = rng.usize(..NODES.len());
+        return match rng.u8(..24) {
+            0..7 => {
+                let ill = [
+                    Ill::CrashLoop,
+                    Ill::CrashLoop,
+                    Ill::Restart,
+                    Ill::Oom,
+                    Ill::NotReady,
+                    Ill::ImagePull,
+                    Ill::Well,
+                    Ill::Well,
+                    Ill::Well,
+                    Ill::Evicted,
+                    Ill::Deleted,
+                    Ill::Terminating,
+                    Ill::Finished,
+                ];
+                Action::Pod(rng.usize(..pods), ill[rng.usize(..ill.len())])
+            }
+            7 if mode.nodes_die => Action::NodeDies(node),
+            8 if mode.nodes_die => Action::NodeRecovers(node),
+            9 if mode.nodes_die && rng.u8(..4) == 0 => Action::NodeGone(node),
+            9 if mode.nodes_die && rng.bool() => Action::NodeBack(node),
+            9 if mode.agents_die && rng.bool() => Action::Stranger(node),
+            9 => Action::Newcomer(rng.usize(..3)),
+            10 if mode.agents_die => Action::KillAgent(node),
+            11 if mode.agents_die => Action::StartAgent(node),
+            12 => Action::Disconnect(node),
+            13 => Action::Connect(node),
+            14 if mode.aggregator_dies => Action::KillAggregator,
+            15 if mode.aggregator_dies => Action::StartAggregator,
+            16..19 => Action::Outside(match rng.u8(..8) {
+                0 => None,
+                1 => Some(Outcome::Failed),
+                2 => Some(Outcome::Unauthorized),
+                3 => Some(Outcome::Throttled(Some(Duration::from_secs(20)))),
+                4 if mode.refuses => Some(Outcome::Refused),
+                _ => Some(Outcome::Delivered),
+            }),
+            19 if mode.rules_change => Action::Rule(rng.usize(..KINDS.len()), rng.bool()),
+            20 => Action::Moment(rng.u64(1..400)),
+            21..24 => Action::Pass(SECONDS[rng.usize(..SECONDS.len())]),
+            _ => continue,
+        };
+    }
+}
+
+struct Story {
+    pair: Pair,
+    pods: Vec<(PodRef, bool)>,
+    nodes: BTreeSet<usize>,
+    lives: Vec<usize>,
+}
+
+impl Story {
+    fn begin() -> Self {
+        let mut pair = Pair::with_nodes(NODES);
+        pair.world.set_graceful_deletion(true);
+        let mut pods = Vec::new();
+        for app in APPS {
+            let template = PodTemplate::new(app, Container::new("app", "registry.example/api:1.8.2"));
+            pods.extend(
+                pair.world.deploy("payments", app, 3, &template, NODES).pods.into_iter().map(|pod| (pod, true)),
+            );
+        }
+        pair.pass(Duration::from_mins(2));
+        Self { pair, pods, nodes: (0..NODES.len()).collect(), lives: Vec::new() }
+    }
+
+    fn outside(&mut self, answer: Option<Outcome>) {
+        // What waits for an answer was perhaps received, whatever comes after.
+        if self.pair.outbound.answer.is_none() {
+            self.pair.outbound.answer = Some(Outcome::Failed);
+            self.pair.settle();
+        }
+        self.pair.outbound.answer = answer;
+    }
+
+    fn act(&mut self, action: Action) {
+        let pair = &mut self.pair;
+        match action {
+            Action::Pod(index, ill) => {
+                let (pod, there) = &mut self.pods[index];
+                *there = *there && pair.world.pod(&pod.namespace, &pod.name).is_some();
+                if !*there {
+                    return;
+                }
+                match ill {
+                    Ill::CrashLoop => pair.world.crash_loop(pod, 4),
+                    Ill::Restart => pair.world.restart(pod),
+                    Ill::Oom => pair.world.oom_kill(pod),
+                    Ill::NotReady => pair.world.not_ready(pod),
+                    Ill::ImagePull => pair.world.image_pull_fails(pod),
+                    Ill::Well => pair.world.run(pod),
+                    Ill::Evicted => {
+                        pair.world.evict(pod);
+                        pair.pass(Duration::from_secs(30));
+                        pair.world.delete_pod(pod);
+                        *there = false;
+                    }
+                    Ill::Terminating => pair.world.terminate(pod),
+                    Ill::Finished => {
+                        pair.world.finish(pod, 1);
+                        pair.pass(Duration::from_secs(100));
+                        pair.world.delete_pod(pod);
+                        *there = false;
+                    }
+                    Ill::Deleted => {
+                        pair.world.delete_pod(pod);
+                        *there = false;
+                    }
+                }
+            }
+            Action::NodeDies(node) if self.nodes.contains(&node) => pair.world.node_dies(NODES[node]),
+            Action::NodeRecovers(node) if self.nodes.contains(&node) => pair.world.node_recovers(NODES[node]),
+            Action::NodeGone(node) if self.nodes.contains(&node) => {
+                pair.world.remove_node(NODES[node]);
+                pair.kill_agent(NODES[node]);
+                self.nodes.remove(&node);
+            }
+            Action::NodeDies(_) | Action::NodeRecovers(_) | Action::NodeGone(_) => {}
+            Action::KillAgent(node) => pair.kill_agent(NODES[node]),
+            Action::StartAgent(node) if self.nodes.contains(&node) && !pair.agents.contains_key(NODES[node]) => {
+                pair.start_agent(NODES[node]);
+            }
+            Action::StartAgent(_) => {}
+            Action::Disconnect(node) => {
+                if let Some(agent) = pair.agents.get_mut(NODES[node]) {
+                    agent.connected = false;
+                }
+            }
+            Action::Connect(node) => {
+                if let Some(agent) = pair.agents.get_mut(NODES[node]) {
+                    agent.connected = true;
+                }
+            }
+            Action::KillAggregator => {
+                pair.kill_aggregator();
+                self.lives.push(pair.outbound.sent.len());
+            }
+            Action::StartAggregator if pair.aggregator.is_none() => pair.start_aggregator(),
+            Action::StartAggregator => {}
+            Action::Outside(answer) => self.outside(answer),
+            Action::Rule(kind, enabled) => pair.change_rules(|rules| {
+                rules.kinds.get_mut(KINDS[kind]).expect("a kind").enabled = enabled;
+            }),
+            Action::NodeBack(node) => {
+                if self.nodes.insert(node) {
+                    pair.world.add_node(NODES[node]);
+                    pair.start_agent(NODES[node]);
+                }
+            }
+            // A second agent of the node takes the place of the first, which is still there for a moment.
+            Action::Stranger(node) if self.nodes.contains(&node) => pair.start_agent(NODES[node]),
+            Action::Stranger(_) => {}
+            Action::Newcomer(index) => {
+                let template = PodTemplate::new("d", Container::new("app", "registry.example/api:1.8.2"));
+                let name = format!("d-{}", self.pods.len());
+                let pod = pair.world.add_pod("payments", &name, &template, None);
+                if index == 0 {
+                    pair.world.unschedulable(&pod);
+                    pair.pass(Duration::from_secs(700));
+                }
+                match self.nodes.iter().nth(index) {
+                    Some(&node) => {
+                        pair.world.schedule(&pod, NODES[node]);
+                        pair.world.run(&pod);
+                        self.pods.push((pod, true));
+                    }
+                    None => pair.world.delete_pod(&pod),
+                }
+            }
+            Action::Moment(millis) => {
+                pair.pass(Duration::from_millis(millis));
+            }
+            Action::Pass(seconds) => {
+                pair.pass(Duration::from_secs(seconds));
+            }
+        }
+        self.pair.settle();
+    }
+
+    fn heal(&mut self, mode: Mode) -> Vec<PodRef> {
+        self.outside(Some(Outcome::Delivered));
+        self.act(Action::StartAggregator);
+        self.pair.change_rules(|rules| {
+            for kind in KINDS {
+                rules.kinds.get_mut(*kind).expect("a kind").enabled = true;
+            }
+        });
+        for node in 0..NODES.len() {
+            self.act(Action::NodeRecovers(node));
+            self.act(Action::StartAgent(node));
+            self.act(Action::Connect(node));
+        }
+        let mut ill = Vec::new();
+        for index in 0..self.pods.len() {
+            let pod = self.pair.world.pod(&self.pods[index].0.namespace, &self.pods[index].0.name);
+            let is_going = pod.is_some_and(|pod| pod.meta.deletion_timestamp.is_some());
+            self.act(Action::Pod(index, if is_going { Ill::Deleted } else { Ill::Well }));
+            if self.pods[index].1 && ill.len() < mode.ill {
+                self.act(Action::Pod(index, Ill::CrashLoop));
+                ill.push(self.pods[index].0.clone());
+            }
+        }
+        ill
+    }
+
+    fn end(&mut self, mode: Mode, story: &[Action]) {
+        let ill = self.heal(mode);
+        self.pair.pass(Duration::from_mins(135));
+        let refuses = story.contains(&Action::Outside(Some(Outcome::Refused)));
+        let dies = story.contains(&Action::KillAggregator);
+        if ill.is_empty() {
+            self.pair.assert_nothing_is_left();
+        }
+        for outbox in self.pair.pipeline().outboxes().values() {
+            assert!(outbox.is_empty(), "the outbox keeps {} issues", outbox.len());
+        }
+        if !dies {
+            self.pair.assert_keys_are_stable();
+        }
+        let sent = &self.pair.outbound.sent;
+        let mut from = 0;
+        for until in self.lives.iter().copied().chain([sent.len()]) {
+            let mut bodies = BTreeMap::new();
+            for told in &sent[from..until] {
+                let body = bodies.entry(&told.key).or_insert(&told.body);
+                assert_eq!(*body, &told.body, "two bodies under one key in one life");
+            }
+            from = until;
+        }
+        let mut last: BTreeMap<String, (String, String)> = BTreeMap::new();
+        let mut keys = BTreeSet::new();
+        for told in &self.pair.outbound.taken {
+            // A receiver that honours the key takes the same one in once.
+            if !keys.insert(&told.key) {
+                continue;
+            }
+            let text = |field: &str| told.body[field].as_str().expect("a text").to_owned();
+            let (issue, status) = (text("issue"), text("status"));
+            let before = last.insert(issue, (status.clone(), told.sentence()));
+            if !dies {
+                let is_again = before.is_some_and(|(before, _)| before == "firing" && status == "firing");
+                assert!(!is_again, "told twice: {}", told.sentence());
+            }
+        }
+        // What a sink refused it has not heard; what an aggregator told that died, the next one does not know of.
+        if !refuses && !dies {
+            for (status, sentence) in last.values() {
+                let is_ill = ill.iter().any(|pod| sentence.contains(&format!(" {} ", app_of(pod))));
+                assert!(status == "resolved" || is_ill, "never resolved: {sentence}");
+            }
+            for pod in &ill {
+                let told = |(status, sentence): &(String, String)| {
+                    status == "firing" && sentence.contains(&format!(" {} ", app_of(pod)))
+                };
+                assert!(last.values().any(told), "nobody is told of {}", pod.name);
+            }
+        }
+    }
+}
+
+fn app_of(pod: &PodRef) -> &str {
+    if pod.name.starts_with("d-") { &pod.name } else { pod.name.split('-').next().unwrap_or_default() }
+}
+
+fn play(mode: Mode, actions: &[Action]) -> Result<(), String> {
+    let result = catch_unwind(AssertUnwindSafe(|| {
+        let mut story = Story::begin();
+        for &action in actions {
+            story.act(action);
+        }
+        story.end(mode, actions);
+    }));
+    result.map_err(|panic| {
+        let text = panic.downcast_ref::<String>().cloned();
+        text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned())).unwrap_or_default()
+    })
+}
+
+/// Leaves out of a story what it fails without.
+fn shrink(mode: Mode, mut actions: Vec<Action>, why: &str) -> Vec<Action> {
+    let class: String = why.chars().take(12).collect();
+    let mut at = actions.len();
+    while at > 0 {
+        at -= 1;
+        let mut fewer = actions.clone();
+        fewer.remove(at);
+        if play(mode, &fewer).is_err_and(|why| why.starts_with(&class)) {
+            actions = fewer;
+        }
+    }
+    actions
+}
+
+fn tell(mode: Mode, first: u64) {
+    let mut failed = 0;
+    for seed in first..first + STORIES {
+        let mut rng = Rng::with_seed(seed);
+        let actions: Vec<_> = (0..rng.usize(8..30)).map(|_| draw(&mut rng, mode, 9)).collect();
+        if let Err(why) = play(mode, &actions) {
+            failed += 1;
+            eprintln!("### seed {seed} {mode:?}: {why}");
+            let short = shrink(mode, actions, &why);
+            eprintln!("### seed {seed} shrunk: {short:?}");
+        }
+    }
+    assert_eq!(failed, 0, "{failed} of {STORIES} stories ended badly");
+}
+
+const CALM: Mode =
+    Mode { aggregator_dies: false, agents_die: false, nodes_die: false, refuses: false, rules_change: false, ill: 0 };
+
+#[test]
+fn whatever_agents_and_nodes_do_the_outside_ends_with_the_present() {
+    tell(Mode { agents_die: true, nodes_die: true, ..CALM }, 0);
+}
+
+#[test]
+fn whatever_an_aggregator_that_dies_forgets_its_agents_tell_again() {
+    tell(Mode { aggregator_dies: true, ..CALM }, 1000);
+}
+
+#[test]
+fn whatever_the_outside_refuses_nothing_is_left() {
+    tell(
+        Mode { agents_die: true, nodes_die: true, aggregator_dies: false, refuses: true, rules_change: true, ill: 0 },
+        2000,
+    );
+}
+
+#[test]
+fn what_is_ill_in_the_end_is_told() {
+    tell(Mode { agents_die: true, nodes_die: true, rules_change: true, ill: 3, ..CALM }, 3000);
+}
+
+#[test]
+fn what_is_told_again_under_the_same_incarnation_has_a_key_of_its_own() {
+    let mut pair = Pair::with_nodes(NODES);
+    let template = PodTemplate::new("api", Container::new("app", "registry.example/api:1.8.2"));
+    let deployment = pair.world.deploy("payments", "api", 1, &template, NODES);
+    pair.pass(Duration::from_mins(1));
+    pair.change(|world| world.crash_loop(&deployment.pods[0], 4)).pass(Duration::from_mins(1));
+    for enabled in [false, true] {
+        pair.change_rules(|rules| rules.kinds.get_mut("CrashLoopBackOff").expect("a kind").enabled = enabled);
+        pair.pass(Duration::from_mins(2));
+    }
+    pair.assert_told(&["CrashLoopBackOff api firing", "CrashLoopBackOff api resolved", "CrashLoopBackOff api firing"]);
+    pair.assert_keys_are_stable();
+}
