@@ -147,4 +147,14 @@ mod tests {
         assert_eq!(told.owner.to_string(), "DaemonSet/tocsin-node-agent");
         assert_eq!(&*told.subject.node, "n1");
     }
+
+    #[test]
+    fn whoever_looks_later_sees_the_same_silence_and_waits_no_longer() {
+        let early = last_told("AgentSilent", &[(95, Agent(node(), Some(0), as_it_is))]);
+        let late = last_told("AgentSilent", &[(300, Agent(node(), Some(0), as_it_is))]);
+        assert_eq!((late.incarnation, late.since), (early.incarnation, early.since));
+        check("at once", "AgentSilent", &[(300, Agent(node(), Some(0), as_it_is))], "300 active");
+        let another = last_told("AgentSilent", &[(800, Agent(node(), Some(500), as_it_is))]);
+        assert_ne!(another.incarnation, early.incarnation);
+    }
 }

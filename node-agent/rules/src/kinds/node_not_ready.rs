@@ -148,4 +148,14 @@ mod tests {
         assert_eq!(told.owner.to_string(), "Node/n1");
         assert_eq!(&*told.subject.namespace, "");
     }
+
+    #[test]
+    fn an_aggregator_that_starts_later_sees_the_same_occurrence_and_waits_no_longer() {
+        let early = last_told("NodeNotReady", &[(20, Node(down(20)))]);
+        let late = last_told("NodeNotReady", &[(300, Node(down(20)))]);
+        assert_eq!((late.incarnation, late.since), (early.incarnation, early.since));
+        check("at once", "NodeNotReady", &[(300, Node(down(20)))], "300 active");
+        let another = last_told("NodeNotReady", &[(400, Node(down(390)))]);
+        assert_ne!(another.incarnation, early.incarnation);
+    }
 }
