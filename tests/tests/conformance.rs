@@ -46,6 +46,9 @@ const ASSERTIONS: &[(&str, Assertion)] = &[
     ("the last writer is named", |server| writing::an_old_version_is_a_conflict(server).boxed()),
     ("nothing changed is nothing written", |server| writing::nothing_changed_is_nothing_written(server).boxed()),
     ("a lease wants its version", |server| writing::a_lease_wants_its_version(server).boxed()),
+    ("a patch may name its version", |server| writing::a_patch_may_name_its_version(server).boxed()),
+    ("a secret may be empty", |server| writing::a_secret_may_be_empty(server).boxed()),
+    ("a lease is made once", |server| writing::a_lease_is_made_once_and_renewed_by_version(server).boxed()),
     ("a token names its node", |server| identity::a_token_names_its_node(server).boxed()),
     ("a strange token is nobody's", |server| identity::a_strange_token_is_nobodys(server).boxed()),
 ];

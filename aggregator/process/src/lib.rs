@@ -20,6 +20,7 @@ pub mod exit;
 pub mod kube_client;
 pub mod liveness;
 pub mod logs;
+pub mod objects;
 pub mod readiness;
 pub mod shutdown;
 pub mod tasks;

@@ -22,6 +22,7 @@ pub mod plan;
 mod request;
 
 pub use failure::Failure;
+pub(crate) use failure::one_line;
 pub use health::Health;
 
 use crate::clock::Clock;
