@@ -1,7 +1,7 @@
 # `make` or `make help` lists what there is.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench cluster-tools test-cluster
+.PHONY: help demo test lint bench images cluster-tools test-cluster
 
 help: ## List the targets.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -19,6 +19,9 @@ lint: ## Check format, clippy and the dependencies' licences and bans.
 
 bench: ## Measure latency, memory and throughput, with the programs as they are shipped. ONLY="codec memory" does some.
 	cargo run --locked --release --package tocsin-benches -- $(ONLY)
+
+images: ## Build both images as docker archives, without an engine or a registry: for `docker load`, `ctr images import`.
+	cargo run --locked --package tocsin-tests --bin images -- $(or $(CARGO_TARGET_DIR),target)/images
 
 cluster-tools: ## Build the parts of a real Kubernetes (Go and root; 7 to 20 minutes the first time).
 	tests/cluster/build.sh

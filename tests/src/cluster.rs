@@ -9,11 +9,11 @@
 //! Everything is below one run folder and in one journal, so that it can be taken down after a crash, too; the names of
 //! what has to be named carry this process' id, so that several can run at once.
 
+mod busybox;
 mod cgroups;
 mod cleanup;
 mod command;
 mod control_plane;
-mod images;
 mod journal;
 mod kubeconfig;
 mod kubectl;
@@ -37,7 +37,6 @@ use anyhow::{Context, Result};
 use rustix::process::Signal;
 
 use control_plane::ControlPlane;
-pub use images::{Image, ImageFile};
 use journal::{Journal, Made};
 use kubeconfig::Credentials;
 pub use kubectl::condition;
@@ -49,6 +48,8 @@ use pki::Pki;
 use process_id::ProcessId;
 use processes::Processes;
 use wait::Stopwatch;
+
+use crate::images::Image;
 
 /// Each step of the start has this long. A cold machine with both cores busy needs about half of it.
 const START_LIMIT: Duration = Duration::from_mins(2);
@@ -274,7 +275,7 @@ impl Cluster {
         self.processes.start(CONTAINERD, containerd)?;
         self.wait_for("containerd", START_LIMIT, |cluster| command::output(cluster.ctr()?.arg("version")).map(Some))?;
         self.import_image(&Image::of_program(node::PAUSE_IMAGE, &self.parts.pause()?))?;
-        self.import_image(&Image::busybox(Self::BUSYBOX_IMAGE)?)?;
+        self.import_image(&busybox::image(Self::BUSYBOX_IMAGE)?)?;
         self.say("containerd has its images");
         self.wait_for_apiserver()?;
         self.say("the API server is ready");

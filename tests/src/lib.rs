@@ -17,6 +17,7 @@ pub mod apiserver;
 pub mod certs;
 pub mod cluster;
 pub mod demo;
+pub mod images;
 pub mod installation;
 mod listener;
 pub mod pair;

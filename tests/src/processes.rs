@@ -19,6 +19,8 @@ use anyhow::{Context as _, Result, bail};
 use rustix::process::{Pid, Signal, kill_process};
 
 pub use build::Programs;
+#[cfg(test)]
+pub(crate) use build::{SHIPPED, STATIC};
 use log::Log;
 
 /// How much of a log an error shows.

@@ -9,10 +9,14 @@ use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 
 use anyhow::{Context as _, Result, anyhow, ensure};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 const NODE_AGENT: &str = "tocsin-node-agent";
 const AGGREGATOR: &str = "tocsin-aggregator";
+/// Each program's package, and the profile that it is shipped in. The Dockerfile says the same.
+pub(crate) const SHIPPED: [(&str, &str); 2] = [(NODE_AGENT, "release-agent"), (AGGREGATOR, "release")];
+/// No shared libraries: there are none in an image from scratch. The Dockerfile says the same.
+pub(crate) const STATIC: &str = "target-feature=+crt-static";
 /// Built together with this package they have its features of their dependencies, which are compiled already.
 const THIS: &str = env!("CARGO_PKG_NAME");
 
@@ -49,17 +53,27 @@ impl Programs {
         built.clone().map_err(|error| anyhow!(error))
     }
 
-    /// Programs as they are shipped, for figures: each in its own profile, with no features but its own, and the agent
-    /// without shared libraries.
+    /// Programs as they are shipped: each in its own profile, with no features but its own, without shared libraries, and
+    /// without the names of this machine's folders.
     pub fn released() -> Result<Self> {
-        let host = host()?;
-        let linked = format!("target.{host}.rustflags=[\"-C\", \"target-feature=+crt-static\"]");
-        let profile = ["--profile", "release-agent", "--package", NODE_AGENT];
-        let selection = [&profile[..], &["--target", &host, "--config", &linked]].concat();
-        let [node_agent] = build(&selection, [NODE_AGENT])?;
-        let [aggregator] = build(&["--profile", "release", "--package", AGGREGATOR], [AGGREGATOR])?;
-        Ok(Self { node_agent, aggregator })
+        let (target, sources) = (host()?, Path::new(env!("CARGO_MANIFEST_DIR")).join(".."));
+        let folders = [(cargo_home()?, "/cargo"), (sources.canonicalize()?, "/tocsin")];
+        let renamed = folders.map(|(from, to)| format!("--remap-path-prefix={}={to}", from.display()));
+        let flags = json!([["-C", STATIC].map(str::to_owned), renamed].concat());
+        let flags = format!("target.{target}.rustflags={flags}");
+        let shipped = SHIPPED.map(|(package, profile)| {
+            let selection = ["--package", package, "--profile", profile, "--target", &target, "--config", &flags];
+            build(&selection, [package]).map(|[path]| path)
+        });
+        let [node_agent, aggregator] = shipped;
+        Ok(Self { node_agent: node_agent?, aggregator: aggregator? })
     }
+}
+
+/// Where cargo keeps the sources of others.
+fn cargo_home() -> Result<PathBuf> {
+    let home = |name: &str| std::env::var_os(name).map(PathBuf::from);
+    home("CARGO_HOME").or_else(|| Some(home("HOME")?.join(".cargo"))).context("neither CARGO_HOME nor HOME is set")
 }
 
 /// What this machine is called as a target.

@@ -1,29 +1,33 @@
-//! Container images made without a registry: a docker archive of one layer, which containerd imports.
+//! Container images made without an engine or a registry: a docker archive of one layer, which `docker load` and
+//! `ctr images import` take. The same files give the same bytes.
+
+mod dockerfile;
 
 use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
-use anyhow::{Context, Result};
+use anyhow::{Context as _, Result};
+use ring::digest::{SHA256, digest};
 use serde_json::json;
 
-use super::command::output;
-use super::parts::BUSYBOX;
+use crate::processes::Programs;
 
 /// An image: its name, what is in it, and what it runs.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Image {
-    /// With a tag and the registry `localhost`, so that a pull can never leave the machine.
+    /// With a tag. The registry `localhost` is one that a pull can never reach.
     pub name: String,
     /// Parent folders need no entry of their own.
     pub files: Vec<ImageFile>,
+    /// `uid:gid`; empty for root.
+    pub user: String,
     /// Program and arguments.
     pub entrypoint: Vec<String>,
 }
 
 /// One entry of an image's file system. Paths inside the image have no leading slash.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ImageFile {
     /// An executable copied from this machine. It must be linked statically, or bring its libraries.
     Program {
@@ -47,32 +51,28 @@ pub enum ImageFile {
 }
 
 impl Image {
+    /// Our own images, as the Dockerfile has them, with `programs` in them: `tocsin/node-agent` and `tocsin/aggregator`,
+    /// tagged with the version.
+    pub fn shipped(programs: &Programs) -> Result<Vec<Self>> {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../Dockerfile");
+        let text = std::fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))?;
+        dockerfile::images(&text, env!("CARGO_PKG_VERSION"), &[&programs.node_agent, &programs.aggregator])
+    }
+
     /// An image of a single statically linked program.
     pub fn of_program(name: &str, program: &Path) -> Self {
         let files = vec![ImageFile::Program { path: "program".to_owned(), from: program.to_owned() }];
-        Self { name: name.to_owned(), files, entrypoint: vec!["/program".to_owned()] }
+        Self { name: name.to_owned(), files, user: String::new(), entrypoint: vec!["/program".to_owned()] }
     }
 
-    /// A userland to write failing pods in: `sh` and all that this machine's static busybox can do.
-    pub(super) fn busybox(name: &str) -> Result<Self> {
-        let mut files = vec![
-            ImageFile::Program { path: "bin/busybox".to_owned(), from: PathBuf::from(BUSYBOX) },
-            ImageFile::Folder { path: "tmp".to_owned() },
-        ];
-        for applet in output(Command::new(BUSYBOX).arg("--list"))?.lines().filter(|applet| *applet != "busybox") {
-            files.push(ImageFile::Link { path: format!("bin/{applet}"), target: "busybox".to_owned() });
-        }
-        Ok(Self { name: name.to_owned(), files, entrypoint: vec!["/bin/sh".to_owned()] })
-    }
-
-    /// Writes a docker archive (`docker load`'s form) to `path`.
-    pub(super) fn write_archive(&self, path: &Path) -> Result<()> {
+    /// Writes a docker archive to `path`. Returns the size of what is in the image, in bytes.
+    pub fn write_archive(&self, path: &Path) -> Result<u64> {
         let layer = self.layer()?;
         let config = json!({
             "architecture": architecture(),
             "os": "linux",
-            "config": { "Entrypoint": self.entrypoint, "Env": ["PATH=/bin"] },
-            "rootfs": { "type": "layers", "diff_ids": [format!("sha256:{}", sha256(&layer, path)?)] },
+            "config": { "User": self.user, "Entrypoint": self.entrypoint, "Env": ["PATH=/bin"] },
+            "rootfs": { "type": "layers", "diff_ids": [format!("sha256:{}", sha256(&layer))] },
         });
         let manifest = json!([{ "Config": "config.json", "RepoTags": [self.name], "Layers": ["layer.tar"] }]);
         let file = File::create(path).with_context(|| format!("creating {}", path.display()))?;
@@ -80,7 +80,8 @@ impl Image {
         append(&mut archive, "config.json", 0o644, config.to_string().as_bytes())?;
         append(&mut archive, "layer.tar", 0o644, &layer)?;
         append(&mut archive, "manifest.json", 0o644, manifest.to_string().as_bytes())?;
-        archive.finish().context("finishing an image archive")
+        archive.finish().context("finishing an image archive")?;
+        Ok(layer.len() as u64)
     }
 
     fn layer(&self) -> Result<Vec<u8>> {
@@ -119,13 +120,8 @@ fn header(kind: tar::EntryType, mode: u32, size: u64) -> tar::Header {
     header
 }
 
-/// containerd compares the unpacked layer with its digest. coreutils has it; a crate for one digest is not worth it.
-fn sha256(layer: &[u8], archive: &Path) -> Result<String> {
-    let file = archive.with_extension("layer");
-    std::fs::write(&file, layer)?;
-    let answer = output(Command::new("sha256sum").arg(&file))?;
-    std::fs::remove_file(&file)?;
-    Ok(answer.split_whitespace().next().context("sha256sum says a digest")?.to_owned())
+fn sha256(bytes: &[u8]) -> String {
+    digest(&SHA256, bytes).as_ref().iter().fold(String::new(), |hex, byte| format!("{hex}{byte:02x}"))
 }
 
 /// This machine's architecture as Go, and so the image format, spells it.
@@ -134,5 +130,39 @@ fn architecture() -> &'static str {
         "x86_64" => "amd64",
         "aarch64" => "arm64",
         other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_same_files_give_the_same_archive_and_name_their_layer() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let program = folder.path().join("program");
+        std::fs::write(&program, "not really one").expect("written");
+        let image = Image { user: "65532:65532".to_owned(), ..Image::of_program("localhost/it:1", &program) };
+        let archives = ["one.tar", "two.tar"].map(|name| folder.path().join(name));
+        for archive in &archives {
+            image.write_archive(archive).expect("it is written");
+        }
+        let [one, two] = archives.map(|archive| std::fs::read(archive).expect("it is there"));
+        assert_eq!(one, two);
+
+        let mut entries = std::collections::BTreeMap::new();
+        for entry in tar::Archive::new(&one[..]).entries().expect("an archive") {
+            let mut entry = entry.expect("an entry");
+            let name = entry.path().expect("a path").display().to_string();
+            let mut content = Vec::new();
+            std::io::Read::read_to_end(&mut entry, &mut content).expect("a content");
+            entries.insert(name, content);
+        }
+        let json = |name: &str| serde_json::from_slice::<serde_json::Value>(&entries[name]).expect("JSON");
+        assert_eq!(json("manifest.json")[0]["RepoTags"], json!(["localhost/it:1"]));
+        let config = json("config.json");
+        assert_eq!(config["config"]["User"], "65532:65532");
+        assert_eq!(config["rootfs"]["diff_ids"], json!([format!("sha256:{}", sha256(&entries["layer.tar"]))]));
+        assert_eq!(sha256(b""), "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855");
     }
 }
