@@ -1,7 +1,9 @@
 #!/usr/bin/env bash
-# Builds the parts of a test cluster (versions.env) into .cache/cluster/<name>-<version>/ at the top of the repository
-# and installs the Debian packages they need. What is there already is skipped, so it is cheap to call before each run.
-# From nothing it takes about 7 minutes on 2 idle cores. Needs Go 1.26 and gcc, and root for the packages.
+# Builds what tests run that is not ours (versions.env) into .cache/cluster/<name>-<version>/ at the top of the repository.
+#   build.sh         the parts of a test cluster, and the Debian packages they need
+#   build.sh helm    both helms
+# What is there already is skipped, so it is cheap to call before each run. From nothing the cluster takes about 7 minutes
+# on 2 idle cores, the helms take 4. Needs Go 1.26; the cluster also gcc, and root for the packages.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 cache=$(cd "$here/../.." && pwd)/.cache
@@ -73,17 +75,41 @@ containerd() {
     0 "no_btrfs no_devmapper no_zfs" "$plain_ldflags" "github.com/containerd/containerd/v2/cmd/$1"
 }
 
+cluster() {
+  install_debian_packages
+  kubernetes kube-apiserver
+  part "etcd-$ETCD_VERSION" etcd go_program etcd "go.etcd.io/etcd/server/v3@$ETCD_VERSION" \
+    0 "" "$plain_ldflags" go.etcd.io/etcd/server/v3
+  containerd containerd
+  containerd containerd-shim-runc-v2
+  containerd ctr
+  part "runc-$RUNC_VERSION" runc go_program runc "github.com/opencontainers/runc@$RUNC_VERSION" \
+    1 seccomp "$plain_ldflags" github.com/opencontainers/runc
+  part "pause-$PAUSE_VERSION" pause pause_program
+  for program in kubelet kube-controller-manager kube-scheduler kubectl; do kubernetes "$program"; done
+}
+
+helm() {
+  part "helm4-$HELM4_VERSION" helm go_program helm4 "helm.sh/helm/v4@$HELM4_VERSION" \
+    0 "" "$plain_ldflags" helm.sh/helm/v4/cmd/helm
+  # Without these it renders for Kubernetes 1.20 unless told otherwise. helm 4 finds them by itself.
+  local client_go minor
+  client_go=$(cd "$here/helm3" && go list -m -f '{{.Version}}' k8s.io/client-go)
+  minor=${client_go#v0.}
+  minor=${minor%%.*}
+  local helm3_ldflags=$plain_ldflags package
+  for package in chartutil lint/rules; do
+    helm3_ldflags+=" -X helm.sh/helm/v3/pkg/$package.k8sVersionMajor=1 -X helm.sh/helm/v3/pkg/$package.k8sVersionMinor=$minor"
+  done
+  part "helm3-$HELM3_VERSION" helm go_program helm3 "helm.sh/helm/v3@$HELM3_VERSION" \
+    0 "" "$helm3_ldflags" helm.sh/helm/v3/cmd/helm
+}
+
 mkdir -p "$cache"
 echo '*' >"$cache/.gitignore"
-install_debian_packages
-kubernetes kube-apiserver
-part "etcd-$ETCD_VERSION" etcd go_program etcd "go.etcd.io/etcd/server/v3@$ETCD_VERSION" \
-  0 "" "$plain_ldflags" go.etcd.io/etcd/server/v3
-containerd containerd
-containerd containerd-shim-runc-v2
-containerd ctr
-part "runc-$RUNC_VERSION" runc go_program runc "github.com/opencontainers/runc@$RUNC_VERSION" \
-  1 seccomp "$plain_ldflags" github.com/opencontainers/runc
-part "pause-$PAUSE_VERSION" pause pause_program
-for program in kubelet kube-controller-manager kube-scheduler kubectl; do kubernetes "$program"; done
+case ${1:-cluster} in
+  cluster) cluster ;;
+  helm) helm ;;
+  *) echo "there is nothing to build called $1: cluster (the default) or helm" >&2 && exit 64 ;;
+esac
 say "all parts" "$SECONDS s"

@@ -43,3 +43,9 @@ finish
 
 start runc github.com/opencontainers/runc "$RUNC_VERSION" github.com/opencontainers/runc
 finish
+
+start helm4 helm.sh/helm/v4 "$HELM4_VERSION" helm.sh/helm/v4/cmd/helm
+finish
+
+start helm3 helm.sh/helm/v3 "$HELM3_VERSION" helm.sh/helm/v3/cmd/helm
+finish
