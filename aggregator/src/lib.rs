@@ -29,6 +29,7 @@ pub mod core;
 pub mod dedupe;
 pub mod forward;
 pub mod ingest;
+pub mod leader;
 pub mod limit;
 pub mod metrics;
 pub mod observe;

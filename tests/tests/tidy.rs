@@ -20,6 +20,8 @@ const PURE_FILES: &[&str] = &[
     "aggregator/src/forward/text.rs",
     "aggregator/src/ingest/sessions.rs",
     "aggregator/src/ingest/sessions",
+    "aggregator/src/leader/election.rs",
+    "aggregator/src/leader/election",
     "aggregator/src/limit.rs",
     "aggregator/src/pipeline.rs",
     "node-agent/src/report.rs",
