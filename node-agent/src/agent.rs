@@ -5,13 +5,13 @@ use std::pin::pin;
 use std::time::Duration;
 
 use process::readiness::Handle;
-use process::watch::Watch;
+use process::watch::{Event, Watch};
 use process::{Clock, Mark, Phases, Pulse};
 use rules::{Engine, Finding, Pod, State, Time};
 
 use crate::connection::{self, Connection, Failure};
 use crate::metrics::Metrics;
-use crate::observe::{Sight, Then};
+use crate::observe::{Sight, Then, Waiting};
 use crate::report::{Effect, End, Next, Notice, Reporter};
 
 /// The loop turns at least so often, so that its standing still can be noticed.
@@ -21,6 +21,7 @@ const TURN_MAX: Duration = Duration::from_secs(30);
 pub(crate) struct Agent {
     pub(crate) clock: Clock,
     pub(crate) watch: Watch<Pod>,
+    pub(crate) waiting: Waiting,
     pub(crate) sight: Sight,
     pub(crate) engine: Engine,
     pub(crate) reporter: Reporter,
@@ -45,7 +46,7 @@ pub(crate) struct Waits {
 /// What woke the loop.
 #[allow(clippy::large_enum_variant, reason = "there is one at a time, and it is taken apart at once")]
 enum Woken {
-    Watch(process::watch::Event<Pod>),
+    Watch(Event<Pod>),
     Connection(connection::Event),
     Time,
     Draining,
@@ -67,7 +68,7 @@ impl Agent {
                 biased;
                 () = &mut draining, if flush_until.is_none() => Woken::Draining,
                 event = self.connection.next() => Woken::Connection(event),
-                event = self.watch.next() => Woken::Watch(event),
+                event = self.watch.next(), if !self.waiting.is_full() => Woken::Watch(event),
                 () = clock.sleep(wait) => Woken::Time,
                 () = until(&clock, tick_at) => Woken::Time,
             };
@@ -109,17 +110,26 @@ impl Agent {
         Ok(wait)
     }
 
-    fn on_watch(&mut self, event: process::watch::Event<Pod>) {
-        if let process::watch::Event::Quiet { reason } = &event
-            && self.watch.health().lists() == 0
-        {
-            self.readiness.listed.unready(reason.to_string());
+    fn on_watch(&mut self, event: Event<Pod>) {
+        match &event {
+            Event::Listed { .. } => self.readiness.listed.ready(),
+            Event::Quiet { reason } if self.watch.health().lists() == 0 => {
+                self.readiness.listed.unready(reason.to_string());
+            }
+            Event::Quiet { .. } | Event::Live | Event::Applied(_) | Event::Deleted(_) => {}
         }
+        let now = self.clock.now();
+        if let Some(event) = self.waiting.pass(event, now) {
+            self.show(event, now);
+        }
+    }
+
+    /// Observe → detect.
+    fn show(&mut self, event: Event<Pod>, now: Time) {
         self.engine.set_kubelet_offset(self.clock.node_offset_millis());
-        match self.sight.observe(event, &mut self.engine, self.clock.now()) {
+        match self.sight.observe(event, &mut self.engine, now) {
             Then::Nothing => {}
             Then::Synced => {
-                self.readiness.listed.ready();
                 // The findings of this LIST first: they are what there is to tell.
                 self.pass_on_changes();
                 self.reporter.on_synced();
@@ -160,7 +170,7 @@ impl Agent {
         match effect {
             Effect::Configure(config) => {
                 tracing::info!(target: "detect", kinds = config.kinds.len(), "rules_taken_over");
-                if self.engine.configure(config, now) {
+                if self.engine.configure(config) {
                     self.watch.list_again();
                 }
             }
@@ -168,6 +178,11 @@ impl Agent {
                 tracing::info!(target: "detect", findings = findings.len(), "findings_adopted");
                 if self.engine.adopt(findings, now) {
                     self.watch.list_again();
+                }
+                // The session has brought the rules before.
+                for (at, event) in self.waiting.on_rules() {
+                    self.show(event, at);
+                    self.pass_on_changes();
                 }
             }
             Effect::Notice(notice) => {

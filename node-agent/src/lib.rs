@@ -11,6 +11,7 @@
 //! Detect and report are pure: `now` and events go in, values come out. `agent` moves these values between them
 //! and the sockets, in one loop on one thread. Invariants:
 //! - Everything is in memory and bounded; nothing is written on the node.
+//! - Nothing is judged before the first session has brought the rules ([`observe`]).
 //! - What cannot be seen neither fires nor resolves: while the watch is quiet the engine stands still.
 //! - Nothing is forgotten that the aggregator has not settled ([`report`]).
 
@@ -36,7 +37,7 @@ pub mod report;
 use agent::{Agent, Waits};
 use connection::Connection;
 use metrics::Metrics;
-use observe::Sight;
+use observe::{Sight, Waiting};
 use options::{Config, Options};
 use report::Reporter;
 
@@ -96,7 +97,9 @@ pub async fn run(config: Config) -> Result<(), Exit> {
     );
     let agent = Agent {
         watch,
+        waiting: Waiting::default(),
         sight: Sight::default(),
+        // The first session brings the rules; nothing is judged before.
         engine: Engine::new(Observer::NodeAgent { node }, Arc::new(rules::Config::default())),
         reporter: Reporter::new(BUILD, rng.u64(..)),
         connection: Connection::new(aggregator, tls, tasks.clone()),

@@ -1,11 +1,23 @@
 //! What the watch shows becomes what the engine knows.
 //!
+//! Before the first session there are no rules to judge it by: until then it waits, and is judged later as of when it
+//! came. So a start tells nothing that the rules leave out, and loses nothing that happened before them.
+//!
 //! While the watch is quiet the engine stands still: what nobody can see neither fires nor resolves. When it is heard
 //! again after a time in which something would have fired or resolved, everything is listed first, so that what happened
 //! meanwhile is known before any of it is judged.
 
+use std::collections::VecDeque;
+
 use process::watch::Event;
 use rules::{Engine, Pod, Time};
+
+/// What the watch has shown before there are rules.
+#[derive(Debug, Default)]
+pub struct Waiting {
+    events: VecDeque<(Time, Event<Pod>)>,
+    has_rules: bool,
+}
 
 /// Whether what happens is heard.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -28,6 +40,32 @@ pub enum Then {
     Synced,
     /// Ask for everything once more.
     ListAgain,
+}
+
+impl Waiting {
+    /// How many events wait: more than a node has in an hour, as a rule, and 2 MiB. The first of them is the LIST.
+    pub const EVENTS_MAX: usize = 512;
+
+    /// Gives an event back when it can be judged now, else keeps it.
+    pub fn pass(&mut self, event: Event<Pod>, now: Time) -> Option<Event<Pod>> {
+        if self.has_rules {
+            return Some(event);
+        }
+        self.events.push_back((now, event));
+        None
+    }
+
+    /// Whether there is room for no more. Then the watch is not to be read: the API server keeps what comes, or it is
+    /// listed again.
+    pub fn is_full(&self) -> bool {
+        self.events.len() >= Self::EVENTS_MAX
+    }
+
+    /// The rules are there: what has waited, oldest first, and when it came.
+    pub fn on_rules(&mut self) -> VecDeque<(Time, Event<Pod>)> {
+        self.has_rules = true;
+        std::mem::take(&mut self.events)
+    }
 }
 
 impl Sight {
@@ -206,6 +244,43 @@ mod tests {
         seer.shows(listed(Vec::new(), Vec::new(), false));
         seer.pass(Duration::from_hours(1));
         assert_eq!(seer.states(), is("a", State::Cleared));
+    }
+
+    #[test]
+    fn what_comes_before_the_rules_is_judged_by_them_as_of_when_it_came() {
+        let mut waiting = Waiting::default();
+        let later = START + Duration::from_hours(1);
+        for (at, event) in [(START, listed(Vec::new(), Vec::new(), true)), (START, Event::Live)] {
+            assert_eq!(waiting.pass(event, at), None);
+        }
+        assert_eq!(waiting.pass(Event::Applied(ill("a")), later), None);
+        let mut config = Config::default();
+        config.kinds.get_mut("ImagePull").expect("a kind").sustain = Duration::from_hours(2);
+        let engine = Engine::new(Observer::NodeAgent { node: "node-1".into() }, Arc::new(Config::default()));
+        let mut seer = Seer { engine, sight: Sight::default(), now: START };
+        assert!(!seer.engine.configure(Arc::new(config)), "there was no list yet");
+        let mut then = Vec::new();
+        for (at, event) in waiting.on_rules() {
+            seer.now = at;
+            then.push(seer.shows(event));
+        }
+        assert_eq!(then, [Then::Synced, Then::Nothing, Then::Nothing]);
+        assert_eq!(seer.states(), is("a", State::Pending));
+        seer.pass(Duration::from_mins(119));
+        assert_eq!(seer.states(), [], "the rules' sustain counts, from when it was seen");
+        seer.pass(Duration::from_mins(2));
+        assert_eq!(seer.states(), is("a", State::Active));
+        assert_eq!(waiting.pass(Event::Live, later), Some(Event::Live), "from then on nothing waits");
+    }
+
+    #[test]
+    fn what_waits_for_rules_has_a_bound() {
+        let mut waiting = Waiting::default();
+        while !waiting.is_full() {
+            assert_eq!(waiting.pass(Event::Applied(well("a")), START), None);
+        }
+        assert_eq!(waiting.on_rules().len(), Waiting::EVENTS_MAX);
+        assert!(!waiting.is_full());
     }
 
     #[test]

@@ -239,7 +239,7 @@ impl Pair {
         self.settings.rules = Arc::new(rules);
         let (settings, now) = (self.settings.clone(), self.now);
         if let Some(aggregator) = &mut self.aggregator {
-            aggregator.engine.configure(Arc::clone(&settings.rules), now);
+            aggregator.engine.configure(Arc::clone(&settings.rules));
             aggregator.pipeline.configure(settings, now);
         }
     }

@@ -210,3 +210,51 @@ fn changed_rules_reach_the_agents_without_a_restart() {
     pair.pass(2 * MINUTE);
     pair.assert_told(&["CrashLoopBackOff api firing", "CrashLoopBackOff api resolved"]);
 }
+
+#[test]
+fn a_rolling_restart_of_the_agents_tells_nothing_of_what_the_rules_leave_out() {
+    let (mut pair, deployment) = with_deployment(2);
+    let dev = pair.world.deploy("dev", "toy", 2, &template(), NODES);
+    pair.change_rules(|rules| {
+        rules.kinds.get_mut("CrashLoopBackOff").expect("a kind").enabled = false;
+        rules.kinds.get_mut("ImagePull").expect("a kind").sustain = 2 * HOUR;
+        rules.scope.exclude = vec!["dev".to_owned()];
+    });
+    pair.pass(2 * MINUTE);
+    pair.change(|world| {
+        world.crash_loop(&deployment.pods[0], 4);
+        world.image_pull_fails(&deployment.pods[1]);
+        world.not_ready(&dev.pods[0]);
+        world.image_pull_fails(&dev.pods[1]);
+    });
+    pair.pass(HOUR);
+    for node in NODES {
+        pair.kill_agent(node);
+        pair.pass(2 * SECOND);
+        pair.start_agent(node);
+        pair.pass(MINUTE);
+    }
+    pair.pass(20 * MINUTE).assert_told(&[]);
+    pair.pass(HOUR).assert_told(&["ImagePull api firing"]);
+}
+
+#[test]
+fn what_happens_before_the_first_session_of_an_agent_is_told_after_it() {
+    let (mut pair, deployment) = with_deployment(2);
+    pair.kill_aggregator();
+    pair.kill_agent("n1");
+    pair.kill_agent("n2");
+    pair.pass(MINUTE);
+    pair.start_agent("n1");
+    pair.start_agent("n2");
+    pair.pass(10 * MINUTE);
+    pair.change(|world| world.oom_kill(&deployment.pods[0]));
+    pair.pass(MINUTE).change(|world| world.evict(&deployment.pods[1]));
+    pair.pass(MINUTE).change(|world| world.delete_pod(&deployment.pods[1]));
+    pair.pass(50 * MINUTE);
+    pair.start_aggregator();
+    pair.pass(3 * MINUTE);
+    let mut told = pair.told();
+    told.sort();
+    assert_eq!(told, ["Evicted n2 firing", "Evicted n2 resolved", "OOMKilled api firing"]);
+}

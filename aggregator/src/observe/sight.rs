@@ -73,12 +73,12 @@ impl Sight {
     pub fn configure(&mut self, config: &Arc<Config>, interval: Duration, now: Time) -> Steps {
         self.interval = interval;
         self.next_sweep = now;
-        let list_again = self.pods.configure(Arc::clone(config), now);
-        if self.nodes.configure(Arc::clone(config), now) && self.nodes_known.is_known() {
+        let list_again = self.pods.configure(Arc::clone(config));
+        if self.nodes.configure(Arc::clone(config)) && self.nodes_known.is_known() {
             let nodes: Vec<_> = self.fleet.nodes().cloned().collect();
             self.nodes.on_node_relist(&nodes, now);
         }
-        self.agents.configure(Arc::clone(config), now);
+        self.agents.configure(Arc::clone(config));
         Steps { list_again, ..self.steps(Vec::new()) }
     }
 

@@ -100,9 +100,9 @@ impl Engine {
         }
     }
 
-    /// Goes on with other settings. What they rule out is cleared at once. True when they differ from the last: then
-    /// what the engine saw before must be shown to it again (a relist), for it keeps no views.
-    pub fn configure(&mut self, config: Arc<Config>, _now: Time) -> bool {
+    /// Goes on with other settings. What they rule out is cleared at once. True when they differ from the last and there
+    /// was a complete LIST before: then it must be shown again, for no views are kept.
+    pub fn configure(&mut self, config: Arc<Config>) -> bool {
         if self.config == config {
             return false;
         }
@@ -113,7 +113,7 @@ impl Engine {
         for id in out {
             self.end(id);
         }
-        true
+        self.pods_listed || self.nodes_listed
     }
 
     /// The node's wall clock minus the API server's, in milliseconds: times that the kubelet wrote are shifted by it.

@@ -29,7 +29,6 @@ pub(super) struct Findings {
     revision: u32,
     text_bytes: usize,
     shed: Shed,
-    had_session: bool,
 }
 
 /// How many findings there are, by what is known of them.
@@ -83,7 +82,6 @@ impl Findings {
     /// A session has begun. `open` is what its aggregator holds open, which is all that it is known to have heard. Gives
     /// those of `open` that this process goes on with: of the others it knows better.
     pub(super) fn on_session(&mut self, open: Vec<Finding>) -> Vec<Finding> {
-        self.had_session = true;
         for tracked in self.tracked.values_mut() {
             (tracked.sent, tracked.accepted) = (0, 0);
             tracked.heard = Heard::Nothing;
@@ -219,8 +217,7 @@ impl Findings {
             accepted: 0,
             settled: 0,
             held: finding.state == State::Active,
-            // Until the first session nobody knows what the process before this one has told.
-            heard: if self.had_session { Heard::Nothing } else { Heard::Perhaps },
+            heard: Heard::Nothing,
             then: None,
             before: None,
             finding,

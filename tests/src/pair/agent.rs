@@ -2,8 +2,10 @@
 
 use std::sync::Arc;
 
-use rules::{Config, Engine, Observer, Time};
+use process::watch::Event;
+use rules::{Config, Engine, Observer, Pod, Time};
 use tocsin_aggregator::pipeline::Pipeline;
+use tocsin_node_agent::observe::{Sight, Then, Waiting};
 use tocsin_node_agent::report::{Effect, Next, Reporter};
 use wire::SessionId;
 
@@ -12,6 +14,8 @@ use super::world::{Change, World};
 /// One life of a node's agent.
 pub struct Agent {
     node: Arc<str>,
+    waiting: Waiting,
+    sight: Sight,
     /// Its detection.
     pub engine: Engine,
     /// Its end of the report contract.
@@ -28,21 +32,42 @@ impl Agent {
         let node: Arc<str> = Arc::from(node);
         let engine = Engine::new(Observer::NodeAgent { node: Arc::clone(&node) }, Arc::new(Config::default()));
         let reporter = Reporter::new("test", seed);
-        Self { node, engine, reporter, connected: true, wakes: None, ended: false }
+        let (waiting, sight) = (Waiting::default(), Sight::default());
+        Self { node, waiting, sight, engine, reporter, connected: true, wakes: None, ended: false }
     }
 
-    /// A complete LIST of its node's pods.
+    /// A complete LIST of its node's pods, and a watch from there on.
     pub fn list(&mut self, world: &World, now: Time) {
-        self.engine.on_relist(&world.pods_on(&self.node), now);
-        self.reporter.on_synced();
+        let (objects, first) = (world.pods_on(&self.node), self.sight == Sight::Blind);
+        self.see(Event::Listed { objects, skipped: Vec::new(), first, restored: false }, now);
+        self.see(Event::Live, now);
     }
 
     /// One event of its watch.
     pub(super) fn watch(&mut self, change: &Change, now: Time) {
         match change {
-            Change::Pod(pod) if pod.spec.node_name == self.node => self.engine.on_pod(pod, now),
-            Change::PodGone(pod) if pod.spec.node_name == self.node => self.engine.on_pod_deleted(pod, now),
+            Change::Pod(pod) if pod.spec.node_name == self.node => self.see(Event::Applied((**pod).clone()), now),
+            Change::PodGone(pod) if pod.spec.node_name == self.node => self.see(Event::Deleted((**pod).clone()), now),
             Change::Pod(_) | Change::PodGone(_) | Change::Node(_) | Change::NodeGone(_) => {}
+        }
+    }
+
+    fn see(&mut self, event: Event<Pod>, now: Time) {
+        if let Some(event) = self.waiting.pass(event, now) {
+            self.show(event, now);
+        }
+    }
+
+    fn show(&mut self, event: Event<Pod>, now: Time) {
+        if self.sight.observe(event, &mut self.engine, now) == Then::Synced {
+            self.pass_on_changes(now);
+            self.reporter.on_synced();
+        }
+    }
+
+    fn pass_on_changes(&mut self, now: Time) {
+        for finding in self.engine.changes() {
+            self.reporter.on_change(finding, now);
         }
     }
 
@@ -53,7 +78,7 @@ impl Agent {
 
     /// When it has something to do.
     pub(super) fn next_deadline(&self) -> Option<Time> {
-        [self.wakes, self.engine.next_deadline()].into_iter().flatten().min()
+        [self.wakes, self.sight.next_deadline(&self.engine)].into_iter().flatten().min()
     }
 
     /// Does all that there is to do at `now`; whether that was anything.
@@ -64,10 +89,10 @@ impl Agent {
         world: &World,
         now: Time,
     ) -> bool {
-        self.engine.on_tick(now);
-        for finding in self.engine.changes() {
-            self.reporter.on_change(finding, now);
+        if self.sight.next_deadline(&self.engine).is_some_and(|at| at <= now) {
+            self.engine.on_tick(now);
         }
+        self.pass_on_changes(now);
         let effects = match self.reporter.next(now) {
             Next::WaitUntil(at) => {
                 self.wakes = at;
@@ -101,13 +126,17 @@ impl Agent {
         for effect in effects {
             match effect {
                 Effect::Configure(config) => {
-                    if self.engine.configure(config, now) {
+                    if self.engine.configure(config) {
                         self.list(world, now);
                     }
                 }
                 Effect::Adopt(open) => {
                     if self.engine.adopt(open, now) {
                         self.list(world, now);
+                    }
+                    for (at, event) in self.waiting.on_rules() {
+                        self.show(event, at);
+                        self.pass_on_changes(now);
                     }
                 }
                 Effect::Notice(_) => {}

@@ -237,18 +237,18 @@ fn what_is_switched_off_is_cleared_at_once_and_not_told_later() {
     let mut engine = engine();
     engine.on_pod(&looping().pod(), time(10));
     engine.changes();
-    assert!(!engine.configure(Arc::new(Config::default()), time(15)), "nothing is different");
+    assert!(!engine.configure(Arc::new(Config::default())), "nothing is different");
     let off = with(|config| {
         switch(config, "CrashLoopBackOff", false);
         switch(config, "OOMKilled", false);
     });
-    assert!(engine.configure(Arc::clone(&off), time(20)));
+    assert!(engine.configure(Arc::clone(&off)));
     assert_eq!(told(&mut engine), ["CrashLoopBackOff Cleared"]);
     engine.on_pod(&looping().pod(), time(21));
     engine.on_pod(&numbered(oom_killed(), 2), time(21));
     assert_eq!(told(&mut engine), [""; 0]);
 
-    assert!(engine.configure(Arc::new(Config::default()), time(30)), "the caller has to list again");
+    assert!(engine.configure(Arc::new(Config::default())), "the caller has to list again");
     engine.on_relist(&[looping().pod(), numbered(oom_killed(), 2)], time(30));
     assert_eq!(told(&mut engine), ["CrashLoopBackOff Active"], "the level, not the edge of before");
 
@@ -262,7 +262,7 @@ fn what_leaves_the_scope_is_cleared_at_once() {
     let mut engine = engine();
     engine.on_pod(&looping().pod(), time(10));
     engine.changes();
-    engine.configure(with(|config| config.scope.exclude = vec!["sh*".to_owned()]), time(20));
+    engine.configure(with(|config| config.scope.exclude = vec!["sh*".to_owned()]));
     assert_eq!(told(&mut engine), ["CrashLoopBackOff Cleared", "NotReady Cleared"]);
     engine.on_pod(&looping().pod(), time(30));
     assert_eq!(told(&mut engine), [""; 0]);
@@ -273,7 +273,7 @@ fn in_system_namespaces_only_the_critical_counts() {
     let system = looping().set("/metadata/namespace", json!("kube-system"));
     let of = |scope: SystemNamespaces, pod: Draft| {
         let mut engine = engine();
-        engine.configure(with(|config| config.scope.system = scope), time(0));
+        engine.configure(with(|config| config.scope.system = scope));
         engine.on_pod(&pod.pod(), time(10));
         told(&mut engine)
     };

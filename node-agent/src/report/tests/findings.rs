@@ -128,17 +128,6 @@ fn a_new_epoch_is_told_what_came_and_went_and_not_what_came_to_nothing() {
 }
 
 #[test]
-fn before_the_first_session_nobody_knows_what_the_process_before_this_one_has_told() {
-    let mut agent = Agent::new();
-    agent.changes([active(1), cleared(1), active(2), cleared(2), pending(3), cleared(3), pending(4), cleared(4)]);
-    agent.greet();
-    agent.welcome(1, 1, vec![pending(1), pending(3)]);
-    assert_eq!(says(&agent.report()), [(1, State::Active), (2, State::Cleared), (3, State::Cleared)]);
-    agent.accept();
-    assert_eq!(says(&agent.report()), [(1, State::Cleared)]);
-}
-
-#[test]
 fn a_second_occurrence_that_came_and_went_is_told_too() {
     let mut agent = Agent::told([active(1)]);
     agent.changes([finding(1, State::Active, 2), finding(1, State::Cleared, 2)]);
