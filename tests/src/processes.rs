@@ -169,7 +169,7 @@ mod tests {
 
     #[test]
     fn the_status_is_its_own() {
-        let process = shell("trap 'echo asked; exit 3' TERM; echo up; while :; do sleep 0.05; done");
+        let process = shell("sleep 60 & trap 'kill $!; echo asked; exit 3' TERM; echo up; wait");
         process.until_line("up", SOON, |line| (line == "up").then_some(())).expect("it says so");
         let ended = process.end(SOON).expect("it ends when asked");
         assert_eq!((ended.status.code(), ended.lines), (Some(3), vec!["up".to_owned(), "asked".to_owned()]));

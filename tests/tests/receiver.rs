@@ -1,6 +1,7 @@
 //! The receiver records what arrives and answers as it is told, over HTTP and HTTPS.
 #![allow(clippy::disallowed_methods, reason = "a test is a client with tasks and a clock of its own")]
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,11 +16,10 @@ use serde_json::{Value, json};
 use tocsin_tests::certs::{Authority, LOOPBACK};
 use tocsin_tests::receiver::{Answer, Received, Receiver};
 use tokio::net::TcpStream;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tokio_rustls::TlsConnector;
 
 const SOON: Duration = Duration::from_secs(10);
-const A_MOMENT: Duration = Duration::from_millis(100);
 
 async fn receiver() -> Receiver {
     Receiver::start().await.expect("the receiver starts")
@@ -109,8 +109,18 @@ async fn a_cut_comes_before_or_after_the_body_is_read() {
 async fn what_hangs_is_answered_when_the_receiver_is_told_to() {
     let receiver = receiver().await;
     receiver.always(Answer::Hang);
-    let mut hanging = Box::pin(post(&receiver, &["a"]));
-    assert!(timeout(A_MOMENT, &mut hanging).await.is_err());
+    let mut hanging = pin!(post(&receiver, &["a"]));
+    let later = async {
+        receiver.until("it has come", SOON, |requests| requests.len() == 1).await.expect("it comes");
+        // Who comes later is answered.
+        receiver.next([Answer::status(202)]);
+        post(&receiver, &["b"]).await
+    };
+    tokio::select! {
+        biased;
+        status = &mut hanging => panic!("it was answered {status}"),
+        status = later => assert_eq!(status, 202),
+    }
     receiver.always(Answer::status(200));
     assert_eq!(timeout(SOON, hanging).await.expect("an answer"), 200);
 }
@@ -118,10 +128,16 @@ async fn what_hangs_is_answered_when_the_receiver_is_told_to() {
 #[tokio::test]
 async fn a_delayed_answer_comes_late() {
     let receiver = receiver().await;
-    receiver.next([Answer::status(200).after(A_MOMENT)]);
-    let started = std::time::Instant::now();
-    assert_eq!(post(&receiver, &["a"]).await, 200);
-    assert!(started.elapsed() >= A_MOMENT);
+    let late = Duration::from_hours(1);
+    receiver.next([Answer::status(200).after(late)]);
+    let started = Instant::now();
+    let (status, ()) = tokio::join!(post(&receiver, &["a"]), async {
+        receiver.until("it has come", SOON, |requests| requests.len() == 1).await.expect("it comes");
+        // From here on only time can pass.
+        tokio::time::pause();
+    });
+    assert_eq!(status, 200);
+    assert!(started.elapsed() >= late);
 }
 
 #[tokio::test]
@@ -130,7 +146,7 @@ async fn waiting_ends_with_what_arrived_or_with_what_is_missing() {
     let arrives = receiver.until("a record", SOON, |requests| requests.iter().any(Received::accepted));
     let (found, _) = tokio::join!(arrives, post(&receiver, &["a"]));
     assert_eq!(found.expect("it arrived").len(), 1);
-    let missing = receiver.until("two requests", A_MOMENT, |requests| requests.len() == 2).await;
+    let missing = receiver.until("two requests", Duration::ZERO, |requests| requests.len() == 2).await;
     let error = missing.expect_err("nothing more arrives").to_string();
     assert!(error.contains("two requests") && error.contains("Some(200)"), "{error}");
 }

@@ -144,16 +144,16 @@ impl Stream {
                         Item::Reset => Some((Err(BrokenOff("cut by a script")), self)),
                     };
                 }
+                () = &mut self.timeout => {
+                    self.server.upgrade()?.lock().time_out(&self.begun.resource, self.begun.id);
+                    // Held back, it looks again later; else the queue ends now.
+                    self.timeout.as_mut().reset(Instant::now() + Duration::from_mins(1));
+                }
                 () = &mut self.bookmark => {
                     self.server.upgrade()?.lock().send_bookmark(&self.begun.resource, self.begun.id);
                     let next = self.timeout.deadline().checked_sub(Duration::from_secs(2)).unwrap_or(Instant::now());
                     let next = if next > Instant::now() { next } else { self.timeout.deadline() + self.bookmark_period };
                     self.bookmark.as_mut().reset(next.min(Instant::now() + self.bookmark_period));
-                }
-                () = &mut self.timeout => {
-                    self.server.upgrade()?.lock().time_out(&self.begun.resource, self.begun.id);
-                    // Held back, it looks again later; else the queue ends now.
-                    self.timeout.as_mut().reset(Instant::now() + Duration::from_mins(1));
                 }
             }
         }

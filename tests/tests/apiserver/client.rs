@@ -1,5 +1,6 @@
 //! A plain HTTP client: one connection per request, nothing hidden.
 
+use std::fmt::Debug;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -81,6 +82,22 @@ pub(crate) async fn answer(response: http::Response<Incoming>) -> Answer {
 
 pub(crate) async fn get(server: &ApiServer, path: &str) -> Answer {
     ask(server, Method::GET, path, None).await
+}
+
+/// Asserts that there is nothing to hear of `waiting` for as long as `meanwhile` takes.
+pub(crate) async fn silent_during<T: Debug>(waiting: impl Future<Output = T> + Unpin, meanwhile: impl Future) {
+    tokio::select! {
+        biased;
+        heard = waiting => panic!("it was not silent: {heard:?}"),
+        _ = meanwhile => {}
+    }
+}
+
+/// As much time passes at once. Only then, as what is under way on a socket does not hold virtual time up.
+pub(crate) async fn passes(time: Duration) {
+    tokio::time::pause();
+    tokio::time::advance(time).await;
+    tokio::time::resume();
 }
 
 /// Opens a watch that must be answered 200.

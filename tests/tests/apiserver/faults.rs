@@ -1,13 +1,12 @@
 //! Faults of requests, connections and of the whole server.
 
+use std::pin::pin;
 use std::time::Duration;
 
 use tocsin_tests::apiserver::{Fault, On};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
-use crate::client::{CONFIG_MAPS, SOON, answer, config_map, get, open, request, server, watch};
-
-const A_MOMENT: Duration = Duration::from_millis(100);
+use crate::client::{CONFIG_MAPS, SOON, answer, config_map, get, open, request, server, silent_during, watch};
 
 #[tokio::test]
 async fn a_fault_meets_so_many_requests_of_its_kind() {
@@ -36,8 +35,13 @@ async fn a_fault_stays_until_it_is_lifted_and_spares_other_selectors() {
 async fn a_request_into_a_black_hole_is_answered_when_it_is_lifted() {
     let server = server().await;
     let fault = server.fault(On::list("configmaps"), Fault::BlackHole);
-    let mut asked = Box::pin(get(&server, CONFIG_MAPS));
-    assert!(timeout(A_MOMENT, &mut asked).await.is_err());
+    let mut asked = pin!(get(&server, CONFIG_MAPS));
+    let later = async {
+        server.until("it was asked", SOON, |server| server.asked().of("list", "configmaps") == 1).await.expect("asked");
+        // Who comes later is answered.
+        get(&server, "/api/v1/pods").await
+    };
+    silent_during(&mut asked, later).await;
     server.lift(fault);
     assert_eq!(asked.await.status, 200);
 }
@@ -48,10 +52,17 @@ async fn a_reset_has_no_answer_and_a_delay_has_a_late_one() {
     server.fault_times(On::anything(), Fault::Reset, 1);
     let broken = open(&server, request(http::Method::GET, CONFIG_MAPS, None, None)).await;
     assert!(broken.is_err());
-    server.fault_times(On::anything(), Fault::Delay(A_MOMENT), 1);
-    let started = std::time::Instant::now();
-    assert_eq!(get(&server, CONFIG_MAPS).await.status, 200);
-    assert!(started.elapsed() >= A_MOMENT);
+    let late = Duration::from_hours(1);
+    server.fault_times(On::anything(), Fault::Delay(late), 1);
+    let started = Instant::now();
+    let (delayed, ()) = tokio::join!(get(&server, CONFIG_MAPS), async {
+        server.until("it was asked", SOON, |server| server.asked().of("list", "configmaps") == 2).await.expect("asked");
+        // From here on only time can pass.
+        tokio::time::pause();
+    });
+    assert_eq!(delayed.status, 200);
+    assert!(started.elapsed() >= late);
+    tokio::time::resume();
     server.fault_times(On::anything(), Fault::Garbage("<html>".into()), 1);
     let garbage = open(&server, request(http::Method::GET, CONFIG_MAPS, None, None)).await.expect("an answer");
     assert_eq!(answer(garbage).await.json, serde_json::Value::Null);
@@ -63,9 +74,11 @@ async fn in_a_black_hole_connections_stay_up_and_carry_nothing() {
     let mut open = watch(&server, CONFIG_MAPS).await;
     server.black_hole(true);
     server.put(config_map("a", "1"));
-    assert!(timeout(A_MOMENT, open.event()).await.is_err());
-    let mut fresh = Box::pin(get(&server, CONFIG_MAPS));
-    assert!(timeout(A_MOMENT, &mut fresh).await.is_err());
+    let mut fresh = pin!(get(&server, CONFIG_MAPS));
+    // Nothing comes from it for as long as others take to answer.
+    let elsewhere = crate::client::server().await;
+    silent_during(pin!(open.event()), get(&elsewhere, CONFIG_MAPS)).await;
+    silent_during(&mut fresh, get(&elsewhere, CONFIG_MAPS)).await;
     assert_eq!(server.connections(), 2);
     server.black_hole(false);
     open.expects("ADDED", "a").await;

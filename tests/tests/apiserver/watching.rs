@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::json;
 use tocsin_tests::apiserver::{ApiServer, Cut, On, Options};
 
-use crate::client::{CONFIG_MAPS, SOON, config_map, get, server, template, watch};
+use crate::client::{CONFIG_MAPS, SOON, config_map, get, passes, server, template, watch};
 
 #[tokio::test]
 async fn a_watch_tells_what_happens_after_its_version() {
@@ -148,22 +148,29 @@ async fn a_watch_ahead_of_the_server_is_silent_until_the_server_gets_there() {
 #[tokio::test]
 async fn a_watch_ends_at_its_timeout() {
     let server = server().await;
-    let mut watch = watch(&server, &format!("{CONFIG_MAPS}?timeoutSeconds=1")).await;
+    let mut watch = watch(&server, &format!("{CONFIG_MAPS}?timeoutSeconds=600")).await;
+    passes(Duration::from_secs(540)).await;
+    server.put(config_map("a", "1"));
+    watch.expects("ADDED", "a").await;
+    passes(Duration::from_mins(1)).await;
     watch.ends().await;
     assert_eq!(server.watches(&On::anything()), 0);
 }
 
 #[tokio::test]
 async fn bookmarks_come_by_the_clock_but_not_while_the_version_stands_still() {
-    let options = Options { bookmark_period: Duration::from_millis(50), ..Options::default() };
-    let server = ApiServer::start(options).await.expect("the server starts");
-    let path = format!("{CONFIG_MAPS}?timeoutSeconds=1&resourceVersion={}", server.version());
+    let server = server().await;
+    let path = format!("{CONFIG_MAPS}?timeoutSeconds=600&resourceVersion={}", server.version());
+    let mut idle = watch(&server, &format!("{path}&allowWatchBookmarks=true")).await;
+    passes(Duration::from_mins(10)).await;
     // No bookmark before the end: nothing happened.
-    watch(&server, &format!("{path}&allowWatchBookmarks=true")).await.ends().await;
+    idle.ends().await;
     let mut asked_for = watch(&server, &format!("{path}&allowWatchBookmarks=true")).await;
     let mut not_asked_for = watch(&server, &path).await;
     server.add_node("n1");
+    passes(Options::default().bookmark_period).await;
     assert_eq!(asked_for.next().await, ("BOOKMARK".to_string(), String::new(), server.version()));
+    passes(Duration::from_mins(10)).await;
     not_asked_for.ends().await;
 }
 
