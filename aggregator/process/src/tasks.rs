@@ -90,8 +90,13 @@ impl Tasks {
 
     /// Returns when no task of `stage` runs.
     pub async fn idle(&self, stage: Stage) {
+        self.until(stage, <[_]>::is_empty).await;
+    }
+
+    /// Returns when the tasks of `stage` that run are, by their names, as wanted.
+    pub async fn until(&self, stage: Stage, is_wanted: impl Fn(&[&'static str]) -> bool) {
         // It cannot fail: the sender lives in self.
-        let _ = self.running.subscribe().wait_for(|running| running.names(stage).is_empty()).await;
+        let _ = self.running.subscribe().wait_for(|running| is_wanted(&running.names(stage))).await;
     }
 
     /// The names of the tasks of `stage` that run.

@@ -254,8 +254,15 @@ async fn a_receiver_that_is_not_there_fails_without_showing_the_url() {
 async fn a_receiver_that_does_not_answer_fails_in_time() {
     let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a free port");
     let url = format!("http://{}", listener.local_addr().expect("it is bound")).parse().expect("a URL");
-    let target = HttpTarget { url, token_file: None, ca_file: None, timeout: Duration::from_millis(200) };
-    let sent = ingest(target).send(&records(&["a"], false), NOW).await;
+    let target = HttpTarget { url, token_file: None, ca_file: None, timeout: Duration::from_hours(1) };
+    let (sink, batch) = (ingest(target), records(&["a"], false));
+    let (sent, _stream) = futures::join!(sink.send(&batch, NOW), async {
+        let (mut stream, _) = listener.accept().await.expect("a connection");
+        stream.read_exact(&mut [0]).await.expect("a request");
+        // From here on only time can pass.
+        tokio::time::pause();
+        stream
+    });
     assert_eq!(sent.outcome, Outcome::Failed);
     assert!(sent.why.starts_with("it did not answer in time: "), "{}", sent.why);
 }

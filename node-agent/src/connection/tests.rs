@@ -5,11 +5,13 @@ mod aggregator;
 use std::fs;
 use std::future::poll_fn;
 use std::pin::pin;
+use std::time::Duration;
 
 use process::shutdown::Script;
 use process::tasks::Failures;
 use tempfile::TempDir;
 use tokio::net::TcpListener;
+use tokio::time::timeout;
 use wire::{Body, OpenSet, SessionId};
 
 use super::*;
@@ -288,7 +290,7 @@ async fn a_wait_that_is_given_up_loses_nothing() {
         dropped += usize::from(polled.is_pending());
         polled
     });
-    let event = event.await;
+    let event = timeout(Duration::from_secs(10), event).await.expect("an event, as what is under way goes on");
     assert!(matches!(event, Event::Reply(Reply::Busy(9))) && dropped > 0, "dropped {dropped} times");
     assert_eq!(aggregator.connections(), 1);
 }
