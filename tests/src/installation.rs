@@ -14,8 +14,7 @@ use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use serde_json::{Value, json};
@@ -37,8 +36,6 @@ const AUDIENCE: &str = "tocsin-aggregator";
 const TOKEN: &str = "outside.secret";
 /// Far above what anything takes, also on a busy machine.
 pub const LIMIT: Duration = Duration::from_mins(1);
-/// Between two looks at what tells of no change by itself.
-const LOOK: Duration = Duration::from_millis(50);
 
 /// A simulated cluster with Tocsin in it.
 #[derive(Debug)]
@@ -129,7 +126,7 @@ impl Installation {
         command
             .env_clear()
             .args([format!("--agents-listen={agents}"), format!("--metrics-listen={metrics}")])
-            .arg(format!("--api-listen={api}"))
+            .args([format!("--api-listen={api}"), "--log-level=debug".to_owned()])
             .arg(self.option("--config", "config.yaml"))
             .arg(self.option("--kubeconfig", "aggregator.kubeconfig"))
             .arg(self.option("--tls-cert", "tls.crt"))
@@ -204,17 +201,18 @@ impl Installation {
         Ok(Metrics(http_get(&self.addresses.metrics, "/metrics")?))
     }
 
-    /// Looks at what the aggregator counts until it is as it should be.
+    /// Looks at what the aggregator counts until it is as it should be: again after each line of its log, which tells of
+    /// each report and each batch.
     pub fn until_metrics(&self, what: &str, mut holds: impl FnMut(&Metrics) -> Result<bool>) -> Result<()> {
-        let deadline = Instant::now() + LIMIT;
-        loop {
+        let aggregator = self.aggregator.as_ref().context("there is no aggregator")?;
+        let mut last = String::new();
+        let held = aggregator.until(what, LIMIT, || {
             let metrics = self.metrics()?;
-            if holds(&metrics)? {
-                return Ok(());
-            }
-            ensure!(Instant::now() < deadline, "after {LIMIT:?} still not: {what}; {}\n{}", metrics.0, self.tails());
-            thread::sleep(LOOK);
-        }
+            let holds = holds(&metrics)?;
+            last = metrics.0;
+            Ok(holds.then_some(()))
+        });
+        held.with_context(|| format!("{last}\n{}", self.tails()))
     }
 
     /// The end of what all processes have written, for errors.

@@ -13,9 +13,9 @@ use std::fmt;
 use std::io::Read;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, bail, ensure};
 use rustix::process::{Pid, Signal, kill_process};
 
 pub use build::Programs;
@@ -86,6 +86,20 @@ impl Process {
         match self.log.until(limit, probe) {
             Some(found) => Ok(found),
             None => bail!("{} has not said within {limit:?}: {what}\n{}", self.name, self.tail()),
+        }
+    }
+
+    /// Looks until `look` gives a value: at once, and again whenever the process has written another line. For what it can
+    /// only be asked for, and changes no more than it writes about.
+    pub fn until<T>(&self, what: &str, limit: Duration, mut look: impl FnMut() -> Result<Option<T>>) -> Result<T> {
+        let deadline = Instant::now() + limit;
+        loop {
+            // Counted first: what changes during the look is written about after it.
+            let seen = self.log.count();
+            if let Some(found) = look()? {
+                return Ok(found);
+            }
+            ensure!(self.log.until_more(seen, deadline), "{} has not come to this within {limit:?}: {what}", self.name);
         }
     }
 
@@ -167,10 +181,34 @@ mod tests {
         assert!(error.contains("has not said") && error.contains("other\nunended"), "{error}");
     }
 
+    /// Says a word when it hears SIGUSR1, and ends with 3 when it is asked to.
+    fn up() -> Process {
+        let traps = "trap 'echo word' USR1; trap 'kill $!; echo asked; exit 3' TERM";
+        let process = shell(&format!("sleep 60 & {traps}; echo up; while :; do wait; done"));
+        process.until_line("up", SOON, |line| (line == "up").then_some(())).expect("it says so");
+        process
+    }
+
+    #[test]
+    fn what_changes_is_looked_at_after_each_line_until_it_has_ended() {
+        let process = up();
+        let mut looks = 0;
+        let found = process.until("a word", SOON, || {
+            looks += 1;
+            if looks == 1 {
+                process.signal(Signal::USR1)?;
+            }
+            Ok((process.lines().len() > 1).then_some(looks))
+        });
+        assert_eq!(found.expect("it is found"), 2);
+        process.signal(Signal::TERM).expect("it lives");
+        let error = process.until("more", Duration::from_mins(10), || Ok(None::<()>)).expect_err("it ends");
+        assert!(error.to_string().contains("not come to this"), "{error}");
+    }
+
     #[test]
     fn the_status_is_its_own() {
-        let process = shell("sleep 60 & trap 'kill $!; echo asked; exit 3' TERM; echo up; wait");
-        process.until_line("up", SOON, |line| (line == "up").then_some(())).expect("it says so");
+        let process = up();
         let ended = process.end(SOON).expect("it ends when asked");
         assert_eq!((ended.status.code(), ended.lines), (Some(3), vec!["up".to_owned(), "asked".to_owned()]));
     }

@@ -71,10 +71,10 @@ fn play(cluster: &mut Cluster, outside: &Outside, tocsin: &Tocsin) -> Result<()>
     cluster.watch(&["pods", "-n", NAMESPACE, "-l", "app=web"], LIMIT, |pod| {
         (condition(pod, "Ready") == Some("False")).then_some(())
     })?;
-    tocsin.until_inhibited(cluster, LIMIT)?;
+    tocsin.until_inhibited(LIMIT)?;
     cluster.resume_kubelet()?;
     outside.hears(&told(Status::Resolved), LIMIT)?;
-    tocsin.until_nothing_is_open(cluster, LIMIT)?;
+    tocsin.until_nothing_is_open(LIMIT)?;
     outside.is_complete()
 }
 

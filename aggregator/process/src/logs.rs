@@ -11,7 +11,7 @@ use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{Layer as _, fmt as subscriber};
 
-/// Libraries that log each request or failure themselves, in words of their own: heard at debug and below only.
+/// Libraries that log each request, frame or failure themselves, in words of their own: heard at trace only.
 const CHATTY: [&str; 7] = ["kube_client", "hyper", "hyper_util", "h2", "rustls", "tower", "reqwest"];
 
 /// How much is logged. Reads `error`, `warn` (or `warning`), `info`, `debug` and `trace`, in any case.
@@ -89,7 +89,7 @@ impl fmt::Display for Level {
 
 impl Level {
     fn filter(self) -> Targets {
-        let chatty = if self.0 >= LevelFilter::DEBUG { self.0 } else { LevelFilter::OFF };
+        let chatty = if self.0 == LevelFilter::TRACE { self.0 } else { LevelFilter::OFF };
         Targets::new().with_default(self.0).with_targets(CHATTY.map(|target| (target, chatty)))
     }
 }
@@ -185,10 +185,10 @@ mod tests {
     }
 
     #[test]
-    fn libraries_that_log_every_failure_are_heard_at_debug_only() {
+    fn libraries_that_log_every_failure_are_heard_at_trace_only() {
         let chat = || tracing::error!(target: "kube_client::client::builder", "failed with status 410");
-        assert_eq!(logged("info", chat).len(), 0);
-        assert_eq!(logged("debug", chat).len(), 1);
+        assert_eq!(logged("debug", chat).len(), 0);
+        assert_eq!(logged("trace", chat).len(), 1);
         assert_eq!(logged("error", || tracing::warn!(target: "watch", "watch_quiet")).len(), 0);
     }
 }

@@ -131,6 +131,8 @@ impl Senders {
                         pipeline.on_outcome(name, sent.outcome, now);
                         now
                     });
+                    let outcome = standing::label(sent.outcome);
+                    tracing::debug!(target: "forward", sink = &**name, records = records.len(), outcome, "batch_sent");
                     if let Some(notice) = standing.on_sent(&sent, records.len(), now) {
                         notice.log(name);
                     }

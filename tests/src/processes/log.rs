@@ -53,6 +53,23 @@ impl Log {
         }
     }
 
+    /// How many lines there are.
+    pub(super) fn count(&self) -> usize {
+        self.lock().lines.len()
+    }
+
+    /// Whether there are more than `seen` lines by the deadline; no more come when all outputs are closed.
+    pub(super) fn until_more(&self, seen: usize, deadline: Instant) -> bool {
+        let mut state = self.lock();
+        while state.lines.len() <= seen && state.open > 0 {
+            match self.wait(state, deadline) {
+                Some(changed) => state = changed,
+                None => return false,
+            }
+        }
+        state.lines.len() > seen
+    }
+
     /// Whether all outputs are closed within the limit.
     pub(super) fn until_closed(&self, limit: Duration) -> bool {
         let deadline = Instant::now() + limit;

@@ -60,6 +60,8 @@ impl Tocsin {
             cluster
                 .command_in(&programs.aggregator)
                 .args(["--agents-listen=127.0.0.1:0", "--metrics-listen=127.0.0.1:0", "--api-listen=127.0.0.1:0"])
+                // A line for each report and each batch: then its figures are worth another look.
+                .arg("--log-level=debug")
                 .arg(option("--config", &files.config))
                 .arg(option("--kubeconfig", &files.aggregator_kubeconfig))
                 .arg(option("--tls-cert", &files.certificate))
@@ -86,21 +88,20 @@ impl Tocsin {
     }
 
     /// Waits until what a node's failure explains is held back.
-    pub(crate) fn until_inhibited(&self, cluster: &mut Cluster, limit: Duration) -> Result<()> {
-        cluster.wait_for("pods' findings explained by their node's", limit, |_| {
+    pub(crate) fn until_inhibited(&self, limit: Duration) -> Result<()> {
+        self.aggregator.until("pods' findings explained by their node's", limit, || {
             let figures = self.figures()?;
             Ok((figure(&figures, "tocsin_findings{decision=\"inhibited\",state=\"pending\"}")? > 0).then_some(()))
         })
     }
 
     /// Waits until no issue is open any more, told or not, and no finding waits for its fate.
-    pub(crate) fn until_nothing_is_open(&self, cluster: &mut Cluster, limit: Duration) -> Result<()> {
-        cluster.wait_for("all issues to be over", limit, |_| {
+    pub(crate) fn until_nothing_is_open(&self, limit: Duration) -> Result<()> {
+        self.aggregator.until("all issues are over", limit, || {
             let figures = self.figures()?;
             let open =
                 sum(&figures, "tocsin_issues_open{", "")? + sum(&figures, "tocsin_findings{", "state=\"pending\"")?;
-            ensure!(open == 0, "open: {open}; {}", http_get(&self.api, "/api/v1/issues")?);
-            Ok(Some(()))
+            Ok((open == 0).then_some(()))
         })
     }
 

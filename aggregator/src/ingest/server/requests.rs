@@ -48,6 +48,7 @@ pub(super) async fn answer(shared: &Shared, peer: &Peer, request: Request<Incomi
         REPORT_PATH => {
             let answer = report(shared, peer, request.into_body()).await;
             shared.counts.request("report", answer.label);
+            tracing::debug!(target: "ingest", answer = answer.label, "report_answered");
             answer.response()
         }
         _ => {
