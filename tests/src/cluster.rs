@@ -198,7 +198,8 @@ impl Cluster {
     }
 
     /// Looks again and again until `probe` gives a value; `None` and errors mean "not yet". Fails past `limit`, and at
-    /// once if a program of the cluster has ended.
+    /// once if a program of the cluster has ended. For what can be asked for only, as whether a program answers yet:
+    /// [`Cluster::watch`] is told of objects as they change.
     pub fn wait_for<T>(
         &mut self,
         what: &str,
@@ -287,14 +288,13 @@ impl Cluster {
         self.processes.start(CONTROLLER_MANAGER, controller_manager)?;
         self.processes.start(SCHEDULER, scheduler)?;
         self.processes.start(KUBELET, kubelet)?;
-        self.wait_for("the node to be Ready", START_LIMIT, |cluster| {
-            let node = cluster.get(&["node", cluster.node_name()])?;
-            Ok((condition(&node, "Ready") == Some("True")).then_some(()))
-        })?;
-        // A pod made before it is refused.
-        self.wait_for("the default ServiceAccount", START_LIMIT, |cluster| {
-            cluster.kubectl(&["get", "serviceaccount", "default"]).map(Some)
-        })?;
+        let ready =
+            self.watch(&["nodes"], START_LIMIT, |node| (condition(node, "Ready") == Some("True")).then_some(()));
+        if let Err(error) = ready {
+            self.processes.check()?;
+            return Err(error);
+        }
+        self.until_pods_can_be_made("default", START_LIMIT)?;
         self.say("the node is Ready");
         Ok(())
     }

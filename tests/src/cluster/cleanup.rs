@@ -5,15 +5,16 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use rustix::mount::{UnmountFlags, unmount};
 use rustix::process::Signal;
 
+use super::cgroups;
 use super::journal::{self, Made};
 use super::network::NetworkNamespace;
 use super::node::containerd_socket;
 use super::process_id::ProcessId;
-use super::{cgroups, wait};
+use super::wait::Stopwatch;
 
 /// A killed process is gone as soon as the kernel has freed its memory.
 const KILL_LIMIT: Duration = Duration::from_secs(20);
@@ -84,13 +85,20 @@ fn shims(run_folder: &Path) -> Result<Vec<ProcessId>> {
 
 /// Kills the containers until none is left: one may have forked while we looked.
 fn kill_cgroup(name: &str) -> Result<()> {
-    wait::until("the end of all containers", KILL_LIMIT, || {
+    let watch = Stopwatch::start();
+    loop {
         let left = cgroups::processes(name)?;
         for process in &left {
             process.signal(Signal::KILL)?;
         }
-        Ok(left.is_empty().then_some(()))
-    })
+        for process in &left {
+            let ended = process.ends_within(KILL_LIMIT.saturating_sub(watch.elapsed()))?;
+            ensure!(ended, "containers have not ended within {KILL_LIMIT:?}");
+        }
+        if left.is_empty() {
+            return Ok(());
+        }
+    }
 }
 
 /// Container file systems, the tmpfs of secrets, and the network namespaces of pods.

@@ -42,6 +42,11 @@ impl Cluster {
         command::first_json(&mut kubectl, probe).with_context(|| format!("watching {arguments:?} for {limit:?}"))
     }
 
+    /// Waits until the namespace has its default ServiceAccount: a pod made before it is refused.
+    pub fn until_pods_can_be_made(&self, namespace: &str, limit: Duration) -> Result<()> {
+        self.watch(&["serviceaccounts", "-n", namespace, "--field-selector=metadata.name=default"], limit, |_| Some(()))
+    }
+
     /// A token of a ServiceAccount from the TokenRequest API. Without an audience it is good for the API server; with a
     /// pod's name it is bound to that pod, as the tokens that the kubelet projects are.
     pub fn service_account_token(

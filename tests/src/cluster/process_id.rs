@@ -1,9 +1,12 @@
 //! A process of this machine, told apart from a later one that was given the same number.
 
 use std::io;
+use std::os::fd::OwnedFd;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
-use rustix::io::Errno;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::{Errno, retry_on_intr};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use serde::{Deserialize, Serialize};
 
@@ -31,16 +34,49 @@ impl ProcessId {
 
     /// Sends to this very process or to none: one that has ended is no error.
     pub(super) fn signal(self, signal: Signal) -> Result<()> {
-        let pid = Pid::from_raw(self.number).context("a process number is never zero")?;
-        let sent = match pidfd_open(pid, PidfdFlags::empty()) {
-            // The descriptor holds on to the process, so nobody else can take its number between look and signal.
-            Ok(process) if self.lives() => pidfd_send_signal(process, signal),
-            Ok(_) => Ok(()),
-            Err(error) => Err(error),
-        };
+        let sent = self.open().and_then(|process| process.map_or(Ok(()), |it| pidfd_send_signal(it, signal)));
         match sent {
             Ok(()) | Err(Errno::SRCH) => Ok(()),
             Err(error) => Err(io::Error::from(error)).with_context(|| format!("signalling process {}", self.number)),
         }
+    }
+
+    /// Whether it has ended within `limit`; returns as soon as it has.
+    pub(super) fn ends_within(self, limit: Duration) -> Result<bool> {
+        let waited = self.open().and_then(|process| {
+            let Some(process) = process else { return Ok(true) };
+            let limit = Timespec::try_from(limit).map_err(|_| Errno::INVAL)?;
+            // A process's descriptor can be read from when the process has ended.
+            retry_on_intr(|| poll(&mut [PollFd::new(&process, PollFlags::IN)], Some(&limit))).map(|ended| ended > 0)
+        });
+        waited.map_err(io::Error::from).with_context(|| format!("waiting for process {}", self.number))
+    }
+
+    /// A descriptor that holds on to the process, so that nobody else can take its number; none if it has ended.
+    fn open(self) -> rustix::io::Result<Option<OwnedFd>> {
+        let number = Pid::from_raw(self.number).ok_or(Errno::INVAL)?;
+        match pidfd_open(number, PidfdFlags::empty()) {
+            Ok(process) => Ok(self.lives().then_some(process)),
+            Err(Errno::SRCH) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+
+    use super::*;
+
+    #[test]
+    fn an_end_is_noticed_when_it_comes_and_after_it() {
+        let mut child = Command::new("sleep").arg("60").spawn().expect("it starts");
+        let id = ProcessId::of(child.id().cast_signed()).expect("it lives");
+        assert!(!id.ends_within(Duration::ZERO).expect("it can be asked"));
+        id.signal(Signal::KILL).expect("it can be killed");
+        assert!(id.ends_within(Duration::from_secs(10)).expect("it can be asked"));
+        child.wait().expect("it has ended");
+        assert!(id.ends_within(Duration::ZERO).expect("it can be asked"));
     }
 }

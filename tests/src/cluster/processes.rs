@@ -10,7 +10,6 @@ use rustix::process::Signal;
 
 use super::journal::{Journal, Made};
 use super::process_id::ProcessId;
-use super::wait;
 
 /// How much of a log an error shows.
 const LOG_TAIL_LINES: usize = 15;
@@ -65,11 +64,10 @@ impl Processes {
         let index = self.running.iter().position(|running| running.role == role);
         let mut running = self.running.swap_remove(index.with_context(|| format!("{role} is not running"))?);
         running.id.signal(Signal::TERM)?;
-        let ended = wait::until(role, GRACE, || Ok(running.child.try_wait()?.map(|_| ())));
-        if ended.is_err() {
+        if !running.id.ends_within(GRACE)? {
             running.id.signal(Signal::KILL)?;
-            running.child.wait()?;
         }
+        running.child.wait()?;
         Ok(())
     }
 

@@ -1,4 +1,4 @@
-//! Waiting for the world outside to reach a state, with a limit.
+//! Waiting for programs that are not ours and tell nobody when they are ready: to ask again and again is all there is.
 
 use std::time::{Duration, Instant};
 

@@ -43,10 +43,7 @@ impl Tocsin {
         let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}});
         cluster.apply(&namespace.to_string())?;
         for namespace in [OWN, NAMESPACE] {
-            // A pod made before it is refused.
-            cluster.wait_for("the default ServiceAccount", LIMIT, |cluster| {
-                cluster.get(&["serviceaccount", "default", "-n", namespace]).map(Some)
-            })?;
+            cluster.until_pods_can_be_made(namespace, LIMIT)?;
         }
         let of_agent = ["pods", "-n", OWN, "-l", "app.kubernetes.io/component=node-agent"];
         let pod = cluster.watch(&of_agent, LIMIT, |pod| {
