@@ -71,6 +71,7 @@ impl Agent {
                 event = self.watch.next(), if !self.waiting.is_full() => Woken::Watch(event),
                 () = clock.sleep(wait) => Woken::Time,
                 () = until(&clock, tick_at) => Woken::Time,
+                () = reached(&clock, flush_until) => Woken::Time,
             };
             match woken {
                 Woken::Watch(event) => self.on_watch(event),
@@ -230,6 +231,13 @@ impl Agent {
 async fn until(clock: &Clock, at: Option<Time>) {
     match at {
         Some(at) => clock.sleep_until(at).await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn reached(clock: &Clock, at: Option<Mark>) {
+    match at {
+        Some(at) => clock.wait_until(at).await,
         None => std::future::pending().await,
     }
 }

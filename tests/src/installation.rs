@@ -17,6 +17,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
+use rustix::process::Signal;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
@@ -144,6 +145,11 @@ impl Installation {
         self.aggregator.take().context("there is no aggregator")?.kill().map(drop)
     }
 
+    /// Stops the aggregator in its tracks: its connections stay, and nobody answers.
+    pub fn freeze_aggregator(&self) -> Result<()> {
+        self.aggregator.as_ref().context("there is no aggregator")?.signal(Signal::STOP)
+    }
+
     /// Starts a node's agent, and waits until it has a session and a watch.
     pub fn start_agent(&mut self, node: &str) -> Result<()> {
         self.spawn_agent(node)?;
@@ -156,6 +162,13 @@ impl Installation {
         let on = On::watch("pods").selector(&own_pods(node));
         let gone = self.cluster.until("the agent's watch is gone", LIMIT, |cluster| cluster.watches(&on) == 0);
         self.runtime.block_on(gone)
+    }
+
+    /// Asks a node's agent to end (SIGTERM), once it has logged `message`; gives how it ended, and what it has said.
+    pub fn end_agent_after(&mut self, node: &str, message: &str) -> Result<Ended> {
+        let agent = self.agents.remove(node).with_context(|| format!("there is no agent on {node}"))?;
+        said(&agent, message)?;
+        agent.end(LIMIT)
     }
 
     /// The number of a node's agent, as the system knows it.

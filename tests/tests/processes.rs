@@ -129,6 +129,17 @@ fn an_agent_killed_during_a_crash_loop_goes_on_with_it_and_nothing_is_told_again
 }
 
 #[test]
+fn an_agent_that_gets_no_answer_ends_in_time_and_says_what_it_leaves() -> Result<()> {
+    let (mut installation, api) = start()?;
+    installation.freeze_aggregator()?;
+    installation.cluster.crash_loop(&api.pods[0], 5);
+    let ended = installation.end_agent_after(NODES[0], "finding_active")?;
+    ensure!(ended.status.success(), "{}\n{:#?}", ended.status, ended.lines);
+    ensure!(ended.lines.iter().any(|line| line.contains("left_unreported")), "{:#?}", ended.lines);
+    Ok(())
+}
+
+#[test]
 fn with_a_revoked_token_all_is_held_and_told_at_once_when_the_file_is_replaced() -> Result<()> {
     let (installation, api) = start()?;
     installation.revoke_token("renewed.secret");
