@@ -86,11 +86,6 @@ impl Connection {
         self.exchange(wire::REPORT_PATH, false, report, to, Event::Reply);
     }
 
-    /// Whether a request is under way.
-    pub const fn is_busy(&self) -> bool {
-        self.under_way.is_some()
-    }
-
     /// The next event. Cancel-safe: what is under way stays so until the next call.
     pub async fn next(&mut self) -> Event {
         if let Some(under_way) = &mut self.under_way {

@@ -26,7 +26,7 @@ mod pace;
 mod tests;
 
 use findings::{Change, Findings};
-use pace::{Pace, is_due};
+use pace::Pace;
 
 pub use findings::{Counts, ROOM};
 pub use pace::WAIT_MAX;
@@ -172,8 +172,8 @@ impl Reporter {
         }
     }
 
-    /// Takes in what the engine says has become of a finding. The same twice is no news. Says whether its state is
-    /// another than before.
+    /// Takes in what the engine says has become of a finding: not before the first session has brought the rules and what
+    /// to go on with. The same twice is no news. Says whether its state is another than before.
     pub fn on_change(&mut self, finding: Finding, now: Time) -> bool {
         if self.configuration.as_ref().is_some_and(|known| !knows(&known.config, &finding)) {
             return false;
@@ -195,9 +195,15 @@ impl Reporter {
         self.engine_shed = total;
     }
 
-    /// What is new goes out now, without waiting for more: the process is about to end.
+    /// What is new goes out now, without waiting for more, and what waits to be tried again is tried now: the process
+    /// is about to end.
     pub fn flush(&mut self, now: Time) {
         self.flush_by(now);
+        match &mut self.phase {
+            Phase::Apart(at) => *at = now,
+            Phase::Together(session) => session.not_before = now,
+            Phase::Greeting | Phase::Ended(_) => {}
+        }
     }
 
     /// What to do now. Asked again after everything that happened, and at the time that it last named.
@@ -205,7 +211,7 @@ impl Reporter {
         match &mut self.phase {
             Phase::Ended(end) => Next::End(*end),
             Phase::Greeting => Next::WaitUntil(None),
-            Phase::Apart(at) if !is_due(*at, now) => Next::WaitUntil(Some(*at)),
+            Phase::Apart(at) if *at > now => Next::WaitUntil(Some(*at)),
             Phase::Apart(_) => {
                 self.phase = Phase::Greeting;
                 let kinds = Kind::all().map(|kind| kind.name().to_owned()).collect();
@@ -215,7 +221,7 @@ impl Reporter {
                 if session.in_flight.as_ref().is_some_and(|flight| flight.sending) {
                     return Next::WaitUntil(None);
                 }
-                if !is_due(session.not_before, now) {
+                if session.not_before > now {
                     return Next::WaitUntil(Some(session.not_before));
                 }
                 if let Some(flight) = &mut session.in_flight {
@@ -271,11 +277,12 @@ impl Reporter {
     fn next_report(&mut self, now: Time) -> Next {
         let Phase::Together(session) = &mut self.phase else { return Next::WaitUntil(None) };
         self.flush_at.take_if(|_| !self.findings.is_unsent());
-        let has_news = self.flush_at.is_some_and(|at| is_due(at, now));
+        let has_news = self.flush_at.is_some_and(|at| at <= now);
         let body = match (session.need_full, self.synced) {
             (true, true) => Body::Full(self.findings.full()),
-            (false, _) if has_news => Body::Delta(self.findings.delta()),
-            _ if is_due(session.heartbeat_at, now) => Body::Delta(Vec::new()),
+            // A heartbeat takes along what still waits for company: its open set counts that already.
+            (false, _) if has_news || session.heartbeat_at <= now => Body::Delta(self.findings.delta()),
+            (true, false) if session.heartbeat_at <= now => Body::Delta(Vec::new()),
             (true, false) => return Next::WaitUntil(Some(session.heartbeat_at)),
             (false, _) => {
                 let flush_at = self.flush_at.unwrap_or(session.heartbeat_at);

@@ -20,9 +20,6 @@ const HEARTBEAT: Duration = Duration::from_secs(30);
 const HEARTBEAT_MIN: Duration = Duration::from_secs(1);
 const HEARTBEAT_MAX: Duration = Duration::from_mins(5);
 
-/// No wait is longer: a deadline further off means that the clock was set back, and is now.
-const FAR: Duration = Duration::from_mins(10);
-
 /// Draws the waits.
 #[derive(Debug)]
 pub(super) struct Pace {
@@ -73,9 +70,4 @@ impl Pace {
     pub(super) fn heartbeat(&mut self, now: Time) -> Time {
         now + between(self.heartbeat * 3 / 4..=self.heartbeat, &mut self.rng)
     }
-}
-
-/// Whether the deadline `at` has come.
-pub(super) fn is_due(at: Time, now: Time) -> bool {
-    at <= now || at.since(now) > FAR
 }

@@ -60,6 +60,8 @@ struct Receiver {
 struct World {
     agent: Agent,
     engine: Engine,
+    /// What the engine says before the first session of its agent comes after it.
+    waiting: Option<Vec<Finding>>,
     incarnations: BTreeMap<u64, u64>,
     under_way: Option<Next>,
     receiver: Receiver,
@@ -131,6 +133,7 @@ impl World {
         Self {
             agent: Agent::new(),
             engine: Engine::new(),
+            waiting: Some(Vec::new()),
             incarnations: BTreeMap::new(),
             under_way: None,
             receiver: Receiver { epoch: 1, ..Receiver::default() },
@@ -180,13 +183,16 @@ impl World {
         } else {
             self.engine.insert(id, finding.clone())
         };
-        self.agent.changes([finding]);
+        match &mut self.waiting {
+            Some(waiting) => waiting.push(finding),
+            None => self.agent.changes([finding]),
+        }
     }
 
     fn new_agent(&mut self) {
         self.agent = Agent { now: self.agent.now, ..Agent::new() };
         self.under_way = None;
-        self.agent.changes(self.engine.values().cloned());
+        self.waiting = Some(self.engine.values().cloned().collect());
         // What the old process had not told of the past, nobody knows any more.
         let open =
             |(id, incarnation): &(u64, u64)| self.engine.get(id).is_some_and(|f| f.incarnation.0 == *incarnation);
@@ -241,10 +247,16 @@ impl World {
 
     /// What the engine cannot see it clears, after its hold.
     fn adopt(&mut self, open: Vec<Finding>) {
-        for adopted in open {
-            assert!(!self.engine.contains_key(&adopted.id.0), "this process knows better");
-            self.agent.changes([Finding { state: State::Cleared, ..adopted }]);
+        let waiting = self.waiting.take();
+        for adopted in &open {
+            let is_seen = self.engine.contains_key(&adopted.id.0);
+            assert!(!is_seen || waiting.is_some(), "this process knows better");
         }
+        let mut seen: BTreeSet<FindingId> = self.engine.values().map(|finding| finding.id).collect();
+        seen.extend(waiting.iter().flatten().map(|finding| finding.id));
+        self.agent.changes(waiting.into_iter().flatten());
+        let unseen = open.into_iter().filter(|adopted| !seen.contains(&adopted.id));
+        self.agent.changes(unseen.map(|adopted| Finding { state: State::Cleared, ..adopted }));
     }
 
     fn hear(&mut self, entry: &Entry) {

@@ -57,6 +57,18 @@ fn changes_wait_for_each_other_but_not_longer_than_the_first_of_them_may() {
 }
 
 #[test]
+fn a_heartbeat_that_falls_due_while_a_change_waits_takes_it_along() {
+    let mut agent = Agent::told([]);
+    let heartbeat = agent.waits();
+    agent.now = agent.now + heartbeat - COALESCE / 2;
+    agent.changes([active(1)]);
+    assert_eq!(agent.waits(), COALESCE / 2);
+    let report = agent.report();
+    assert_eq!(says(&report), [(1, State::Active)], "what it counts as open it must say");
+    assert_eq!(report.open.count, 1);
+}
+
+#[test]
 fn no_full_report_before_the_first_list_but_heartbeats() {
     let mut agent = Agent { reporter: Reporter::new("test", 7), now: START };
     agent.greet();
@@ -382,8 +394,22 @@ fn at_the_end_what_is_new_goes_out_without_waiting_and_quiet_is_when_it_is_accep
 }
 
 #[test]
-fn a_clock_that_was_set_back_by_hours_silences_nobody() {
+fn at_the_end_no_wait_is_waited_out_but_the_next_one_is() {
     let mut agent = Agent::told([active(1)]);
-    agent.now = agent.now - Duration::from_hours(3);
-    assert!(matches!(agent.next(), Next::Report(_)));
+    agent.changes([active(2)]);
+    agent.report();
+    agent.reply(Reply::Busy(60_000));
+    agent.reporter.flush(agent.now);
+    assert!(matches!(agent.next(), Next::Report(_)), "the aggregator may have time by now");
+    agent.reply(Reply::Busy(60_000));
+    assert!(agent.waits() >= Duration::from_mins(1));
+
+    let mut agent = Agent::told([active(1)]);
+    agent.changes([active(2)]);
+    agent.report();
+    agent.reply(Reply::UnknownSession);
+    agent.greet();
+    agent.fail();
+    agent.reporter.flush(agent.now);
+    assert!(matches!(agent.next(), Next::Hello(_)), "there may be an aggregator by now");
 }
