@@ -24,7 +24,7 @@ use tokio::sync::watch as published;
 
 use self::doubt::{LOOK_AGAIN, Verdict};
 use self::fleet::Strength;
-use self::sight::{Sight, Steps};
+use self::sight::{Collection, Sight, Steps};
 use crate::config::{Config, is_object_name};
 use crate::core::Core;
 
@@ -129,8 +129,12 @@ impl Observe {
                 () = clock.sleep_until(deadline) => self.tick(now()),
             };
             let Steps { findings, gone, ask, list_again } = steps;
-            if list_again {
-                self.pods.watch.list_again();
+            for collection in list_again {
+                match collection {
+                    Collection::Pods => self.pods.watch.list_again(),
+                    Collection::Nodes => self.nodes.watch.list_again(),
+                    Collection::Agents => self.agents.watch.list_again(),
+                }
             }
             leases.extend(ask.into_iter().map(|(id, node)| read_lease(self.client.clone(), clock.clone(), id, node)));
             if !findings.is_empty() || !gone.is_empty() {

@@ -20,10 +20,12 @@ mod items;
 mod lines;
 pub mod plan;
 mod request;
+mod sight;
 
 pub use failure::Failure;
 pub(crate) use failure::one_line;
 pub use health::Health;
+pub use sight::Sight;
 
 use crate::clock::Clock;
 use change::Change;

@@ -1,13 +1,15 @@
 //! What the aggregator sees by itself: pods without a node, nodes, and the fleet of agents. Pure: events of watches and
 //! time go in, [`Steps`] come out.
 //!
-//! Each watch has an engine of its own, so one that goes quiet freezes what it shows and nothing else.
+//! Each watch has an engine of its own, so one that goes quiet freezes what it shows and nothing else. What the agents are
+//! like is seen through two watches, their pods' and the nodes': it freezes with either.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use process::Event;
+use process::watch;
 use rules::view::Meta;
 use rules::{Config, Engine, Finding, FindingId, Node, Observer, Pod, Time};
 
@@ -21,11 +23,13 @@ pub struct Sight {
     agents: Engine,
     fleet: Fleet,
     doubts: Doubts,
-    pods_known: Known,
-    nodes_known: Known,
-    agents_known: Known,
+    pods_seen: watch::Sight,
+    nodes_seen: watch::Sight,
+    agents_seen: watch::Sight,
     interval: Duration,
     next_sweep: Time,
+    /// When the agents were looked at last.
+    swept: Time,
 }
 
 /// What there is to do.
@@ -37,15 +41,19 @@ pub struct Steps {
     pub gone: Vec<Arc<str>>,
     /// The Lease of that node is to be read, and [`Sight::on_verdict`] called.
     pub ask: Vec<(FindingId, Arc<str>)>,
-    /// The pods without a node are to be listed again: no object of theirs is kept.
-    pub list_again: bool,
+    /// These are to be listed again.
+    pub list_again: Vec<Collection>,
 }
 
-/// Whether a watch shows what is there.
-#[derive(Clone, Copy, Debug, Default)]
-struct Known {
-    listed: bool,
-    quiet: bool,
+/// What is watched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Collection {
+    /// Pods without a node.
+    Pods,
+    /// Nodes.
+    Nodes,
+    /// Pods in the agents' namespace.
+    Agents,
 }
 
 /// The fleet is looked over at least so often, however rare heartbeats are.
@@ -61,11 +69,12 @@ impl Sight {
             agents: engine(),
             fleet: Fleet::new(daemon_set),
             doubts: Doubts::new(),
-            pods_known: Known::default(),
-            nodes_known: Known::default(),
-            agents_known: Known::default(),
+            pods_seen: watch::Sight::default(),
+            nodes_seen: watch::Sight::default(),
+            agents_seen: watch::Sight::default(),
             interval,
             next_sweep: now,
+            swept: now,
         }
     }
 
@@ -73,30 +82,38 @@ impl Sight {
     pub fn configure(&mut self, config: &Arc<Config>, interval: Duration, now: Time) -> Steps {
         self.interval = interval;
         self.next_sweep = now;
-        let list_again = self.pods.configure(Arc::clone(config));
-        if self.nodes.configure(Arc::clone(config)) && self.nodes_known.is_known() {
-            let nodes: Vec<_> = self.fleet.nodes().cloned().collect();
-            self.nodes.on_node_relist(&nodes, now);
+        let mut list_again = Vec::new();
+        if self.pods.configure(Arc::clone(config)) {
+            // No pod is kept.
+            list_again.push(Collection::Pods);
+        }
+        if self.nodes.configure(Arc::clone(config)) {
+            if self.nodes_seen.is_live() {
+                let nodes: Vec<_> = self.fleet.nodes().cloned().collect();
+                self.nodes.on_node_relist(&nodes, now);
+            } else {
+                list_again.push(Collection::Nodes);
+            }
         }
         self.agents.configure(Arc::clone(config));
-        Steps { list_again, ..self.steps(Vec::new()) }
+        self.steps(Vec::new(), list_again)
     }
 
     /// The watch over pods without a node has something.
     pub fn on_pods(&mut self, event: Event<Pod>, now: Time) -> Steps {
-        self.pods_known.on(&event);
+        let list_again = self.pods_seen.on(&event, is_due(&self.pods, now));
         match event {
             Event::Listed { objects, .. } => self.pods.on_relist(&objects, now),
             Event::Applied(pod) => self.pods.on_pod(&pod, now),
             Event::Deleted(pod) => self.pods.on_pod_deleted(&pod, now),
             Event::Quiet { .. } | Event::Live => {}
         }
-        self.steps(Vec::new())
+        self.steps(Vec::new(), list_again.then_some(Collection::Pods).into_iter().collect())
     }
 
     /// The watch over nodes has something.
     pub fn on_nodes(&mut self, event: Event<Node>, now: Time) -> Steps {
-        self.nodes_known.on(&event);
+        let list_again = self.nodes_seen.on(&event, is_due(&self.nodes, now) || self.is_fleet_due(now));
         let gone = match event {
             Event::Listed { objects, skipped, .. } => {
                 self.nodes.on_node_relist(&objects, now);
@@ -118,12 +135,12 @@ impl Sight {
         for node in &gone {
             self.agents.on_agent_gone(node, now);
         }
-        self.steps(gone)
+        self.steps(gone, list_again.then_some(Collection::Nodes).into_iter().collect())
     }
 
     /// The watch over the agents' pods has something.
     pub fn on_agents(&mut self, event: Event<Pod>, now: Time) -> Steps {
-        self.agents_known.on(&event);
+        let list_again = self.agents_seen.on(&event, self.is_fleet_due(now));
         match event {
             Event::Listed { objects, .. } => {
                 self.fleet.on_pods(&objects, now);
@@ -133,29 +150,25 @@ impl Sight {
             Event::Deleted(pod) => self.fleet.on_pod_deleted(&pod),
             Event::Quiet { .. } | Event::Live => {}
         }
-        Steps::default()
+        Steps { list_again: list_again.then_some(Collection::Agents).into_iter().collect(), ..Steps::default() }
     }
 
     /// Time has passed. `heard` says when each node's agent was heard last.
     pub fn on_tick(&mut self, heard: &HashMap<Arc<str>, Time>, now: Time) -> Steps {
-        if self.pods_known.is_known() {
+        if self.pods_seen.is_live() {
             self.pods.on_tick(now);
         }
-        if self.nodes_known.is_known() {
+        if self.nodes_seen.is_live() {
             self.nodes.on_tick(now);
         }
-        if self.knows_fleet() {
-            self.agents.on_tick(now);
-        }
         if now >= self.next_sweep {
-            self.next_sweep = now + self.interval.min(SWEEP_MAX);
+            self.next_sweep = now + self.sweep_every();
             if self.knows_fleet() {
-                for sight in self.fleet.sights(heard, self.interval, now) {
-                    self.agents.on_agent(&sight, now);
-                }
+                self.swept = now;
+                self.agents.on_agents(&self.fleet.sights(heard, self.interval, now), now);
             }
         }
-        self.steps(Vec::new())
+        self.steps(Vec::new(), Vec::new())
     }
 
     /// A node's Lease was read.
@@ -165,12 +178,9 @@ impl Sight {
 
     /// When [`Self::on_tick`] has something to do.
     pub fn next_deadline(&self) -> Time {
-        let engines = [
-            (self.pods_known.is_known(), &self.pods),
-            (self.nodes_known.is_known(), &self.nodes),
-            (self.knows_fleet(), &self.agents),
-        ];
-        let deadlines = engines.into_iter().filter(|(is_known, _)| *is_known).filter_map(|(_, it)| it.next_deadline());
+        // For the agents time goes on with each sweep: who is due may have been heard since the last.
+        let engines = [(self.pods_seen.is_live(), &self.pods), (self.nodes_seen.is_live(), &self.nodes)];
+        let deadlines = engines.into_iter().filter(|(is_live, _)| *is_live).filter_map(|(_, it)| it.next_deadline());
         deadlines.fold(self.next_sweep, Time::min)
     }
 
@@ -190,31 +200,29 @@ impl Sight {
     }
 
     fn knows_fleet(&self) -> bool {
-        self.nodes_known.is_known() && self.agents_known.is_known()
+        self.nodes_seen.is_live() && self.agents_seen.is_live()
     }
 
-    fn steps(&mut self, gone: Vec<Arc<str>>) -> Steps {
+    /// Whether the agents would have been looked at, had they been seen.
+    fn is_fleet_due(&self, now: Time) -> bool {
+        now.since(self.swept) > self.sweep_every() || is_due(&self.agents, now)
+    }
+
+    fn sweep_every(&self) -> Duration {
+        self.interval.min(SWEEP_MAX)
+    }
+
+    fn steps(&mut self, gone: Vec<Arc<str>>, list_again: Vec<Collection>) -> Steps {
         let mut changes = self.pods.changes();
         changes.append(&mut self.nodes.changes());
         changes.append(&mut self.agents.changes());
         let Sorted { tell, ask } = self.doubts.sort(changes);
-        Steps { findings: tell, gone, ask, list_again: false }
+        Steps { findings: tell, gone, ask, list_again }
     }
 }
 
-impl Known {
-    fn on<V>(&mut self, event: &Event<V>) {
-        match event {
-            Event::Listed { .. } => *self = Self { listed: true, quiet: false },
-            Event::Quiet { .. } => self.quiet = true,
-            Event::Live => self.quiet = false,
-            Event::Applied(_) | Event::Deleted(_) => {}
-        }
-    }
-
-    const fn is_known(self) -> bool {
-        self.listed && !self.quiet
-    }
+fn is_due(engine: &Engine, now: Time) -> bool {
+    engine.next_deadline().is_some_and(|deadline| deadline <= now)
 }
 
 #[cfg(test)]

@@ -188,12 +188,19 @@ impl Engine {
         self.advance(now);
     }
 
-    /// What is known about the agent of a node. To be called for every node at least once an interval: that time has
-    /// passed since the last heartbeat is seen here, not in [`Self::on_tick`].
+    /// What is known about the agents of nodes. To be called with every node at least once an interval: that time has
+    /// passed since the last heartbeat is seen here, not in [`Self::on_tick`]. All of them are judged before time goes on:
+    /// who has been heard since must not be told because of how it was before.
+    pub fn on_agents(&mut self, agents: &[AgentSight<'_>], now: Time) {
+        for agent in agents {
+            self.judge_agent(agent, now);
+        }
+        self.advance(now);
+    }
+
+    /// What is known about the agent of one node, as [`Self::on_agents`].
     pub fn on_agent(&mut self, agent: &AgentSight<'_>, now: Time) {
-        self.advance(now);
-        self.judge_agent(agent, now);
-        self.advance(now);
+        self.on_agents(std::slice::from_ref(agent), now);
     }
 
     /// There is no agent to wait for on that node any more: the node was removed, which ends the finding at once.

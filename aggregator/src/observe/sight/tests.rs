@@ -18,10 +18,11 @@ struct Scene {
     told: Vec<(&'static str, State)>,
     gone: Vec<Arc<str>>,
     asked: Vec<(FindingId, Arc<str>)>,
+    list_again: Vec<Collection>,
 }
 
 impl Scene {
-    /// All watches have listed nothing.
+    /// All watches have listed nothing, and are open.
     fn new() -> Self {
         let config = Arc::new(Config::default());
         let mut scene = Self {
@@ -31,18 +32,23 @@ impl Scene {
             told: Vec::new(),
             gone: Vec::new(),
             asked: Vec::new(),
+            list_again: Vec::new(),
         };
         scene.pods(listed(&[]));
+        scene.pods(Event::Live);
         scene.nodes(listed(&[]));
+        scene.nodes(Event::Live);
         scene.agents(listed(&[]));
+        scene.agents(Event::Live);
         scene
     }
 
     fn take(&mut self, steps: Steps) {
-        let Steps { findings, gone, ask, list_again: _ } = steps;
+        let Steps { findings, gone, ask, list_again } = steps;
         self.told.extend(findings.iter().map(|finding| (finding.kind.name(), finding.state)));
         self.gone.extend(gone);
         self.asked.extend(ask);
+        self.list_again.extend(list_again);
     }
 
     fn pods(&mut self, event: Event<Pod>) {
@@ -77,6 +83,10 @@ impl Scene {
     fn told(&mut self) -> Vec<(&'static str, State)> {
         std::mem::take(&mut self.told)
     }
+
+    fn list_again(&mut self) -> Vec<Collection> {
+        std::mem::take(&mut self.list_again)
+    }
 }
 
 fn object<V: DeserializeOwned>(object: &Value) -> V {
@@ -106,6 +116,14 @@ fn node(name: &str) -> Value {
         "metadata": { "name": name, "uid": name, "creationTimestamp": hours_ago },
         "status": { "conditions": [{ "type": "Ready", "status": "True", "lastTransitionTime": hours_ago }] },
     })
+}
+
+/// The same, not ready since the start.
+fn dark(name: &str) -> Value {
+    let mut dark = node(name);
+    dark["status"]["conditions"][0]["status"] = json!("Unknown");
+    dark["status"]["conditions"][0]["lastTransitionTime"] = json!(START.to_string());
+    dark
 }
 
 fn agent_on(node: &str) -> Value {
@@ -139,15 +157,83 @@ fn a_quiet_watch_freezes_what_it_shows_and_nothing_else() {
     scene.nodes(Event::Applied(object(&node("n1"))));
     scene.told();
     scene.pods(quiet());
-    let mut dark = node("n1");
-    dark["status"]["conditions"][0]["status"] = json!("Unknown");
-    dark["status"]["conditions"][0]["lastTransitionTime"] = json!(START.to_string());
-    scene.nodes(Event::Applied(object(&dark)));
+    scene.nodes(Event::Applied(object(&dark("n1"))));
     scene.pass(Duration::from_mins(6));
     assert_eq!(scene.told(), [("NodeNotReady", State::Pending), ("NodeNotReady", State::Active)]);
     scene.pods(Event::Live);
     scene.pass(Duration::from_secs(1));
+    assert_eq!((scene.told(), scene.list_again()), (vec![], vec![Collection::Pods]), "it may have found one since");
+    scene.pods(listed(&[unschedulable()]));
     assert_eq!(scene.told(), [("Unschedulable", State::Active)]);
+}
+
+#[test]
+fn what_recovered_while_a_watch_was_quiet_is_told_by_nobody() {
+    let mut scene = Scene::new();
+    scene.pods(Event::Applied(object(&unschedulable())));
+    scene.nodes(Event::Applied(object(&dark("n1"))));
+    scene.told();
+    scene.pods(quiet());
+    scene.nodes(quiet());
+    scene.pass(Duration::from_mins(10));
+    scene.pods(Event::Live);
+    scene.nodes(Event::Live);
+    scene.pass(Duration::from_secs(1));
+    assert_eq!((scene.told(), scene.list_again()), (vec![], vec![Collection::Pods, Collection::Nodes]));
+    scene.pods(listed(&[]));
+    scene.nodes(listed(&[node("n1")]));
+    scene.pass(Duration::from_hours(1));
+    assert_eq!(scene.told(), [("Unschedulable", State::Cleared), ("NodeNotReady", State::Cleared)]);
+}
+
+#[test]
+fn what_fell_ill_again_while_a_watch_was_quiet_does_not_resolve() {
+    let mut scene = Scene::new();
+    scene.nodes(Event::Applied(object(&dark("n1"))));
+    scene.pass(Duration::from_mins(6));
+    let mut well = node("n1");
+    well["status"]["conditions"][0]["lastTransitionTime"] = json!(scene.now.to_string());
+    scene.nodes(Event::Applied(object(&well)));
+    assert_eq!(scene.told(), [("NodeNotReady", State::Pending), ("NodeNotReady", State::Active)], "its hold runs");
+    scene.nodes(quiet());
+    scene.pass(Duration::from_hours(1));
+    scene.nodes(Event::Live);
+    scene.pass(Duration::from_secs(1));
+    scene.nodes(listed(&[dark("n1")]));
+    scene.pass(Duration::from_hours(1));
+    assert_eq!(scene.told(), []);
+}
+
+#[test]
+fn an_agent_that_was_replaced_while_its_pods_could_not_be_seen_is_not_silent() {
+    let mut scene = Scene::new();
+    scene.nodes(listed(&[node("n1")]));
+    scene.agents(listed(&[agent_on("n1")]));
+    scene.heard.insert("n1".into(), START);
+    scene.pass(Duration::from_secs(1));
+    scene.agents(quiet());
+    scene.pass(Duration::from_mins(10));
+    scene.agents(Event::Live);
+    scene.pass(Duration::from_mins(1));
+    assert_eq!((scene.told(), scene.list_again()), (vec![], vec![Collection::Agents]));
+    scene.agents(listed(&[]));
+    scene.pass(Duration::from_hours(1));
+    assert_eq!(scene.told(), []);
+}
+
+#[test]
+fn an_agent_that_was_heard_since_the_last_look_is_not_told() {
+    let mut scene = Scene::new();
+    scene.nodes(listed(&[node("n1")]));
+    scene.agents(listed(&[agent_on("n1")]));
+    scene.heard.insert("n1".into(), START);
+    // Its three minutes are over at 270.
+    scene.pass(Duration::from_secs(265));
+    assert_eq!(scene.told(), [("AgentSilent", State::Pending)]);
+    scene.heard.insert("n1".into(), scene.now);
+    scene.pass(Duration::from_mins(1));
+    assert_eq!(scene.told(), [("AgentSilent", State::Cleared)]);
+    assert_eq!(scene.asked, []);
 }
 
 #[test]
@@ -199,9 +285,7 @@ fn a_node_that_is_removed_takes_its_silence_with_it() {
 #[test]
 fn other_rules_look_at_what_is_there_again() {
     let mut scene = Scene::new();
-    let mut dark = node("n1");
-    dark["status"]["conditions"][0]["status"] = json!("Unknown");
-    scene.nodes(Event::Applied(object(&dark)));
+    scene.nodes(Event::Applied(object(&dark("n1"))));
     scene.pods(Event::Applied(object(&unschedulable())));
     scene.pass(Duration::from_mins(6));
     scene.told();
@@ -213,7 +297,7 @@ fn other_rules_look_at_what_is_there_again() {
     scene.take(steps);
     assert_eq!(scene.told(), [("Unschedulable", State::Cleared), ("NodeNotReady", State::Cleared)]);
     let steps = scene.sight.configure(&Arc::new(Config::default()), INTERVAL, scene.now);
-    assert!(steps.list_again, "pods are not kept");
+    assert_eq!(steps.list_again, [Collection::Pods], "pods are not kept");
     scene.take(steps);
     scene.pods(listed(&[unschedulable()]));
     scene.told.sort_unstable();

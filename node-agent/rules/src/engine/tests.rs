@@ -368,3 +368,25 @@ fn a_removed_nodes_agent_is_waited_for_no_longer() {
     assert_eq!(told(&mut engine), ["AgentSilent Cleared"]);
     assert!(engine.memories.is_empty());
 }
+
+#[test]
+fn every_agent_is_judged_before_time_goes_on() {
+    let mut engine = Engine::new(Observer::Aggregator, Arc::new(Config::default()));
+    let nodes = ["n1", "n2"].map(|name| node().set("/metadata/name", serde_json::json!(name)).node());
+    let mut agents = nodes.each_ref().map(|node| AgentSight {
+        node,
+        daemon_set: Arc::from("agent"),
+        wanted: true,
+        replacing: false,
+        started: None,
+        last_heartbeat: Some(time(0)),
+        interval: std::time::Duration::from_secs(30),
+    });
+    engine.on_agents(&agents, time(100));
+    assert_eq!(told(&mut engine), ["AgentSilent Pending", "AgentSilent Pending"]);
+    agents[1].last_heartbeat = Some(time(270));
+    engine.on_agents(&agents, time(280));
+    let mut told = told(&mut engine);
+    told.sort_unstable();
+    assert_eq!(told, ["AgentSilent Active", "AgentSilent Cleared"], "the second was heard in time");
+}
