@@ -13,9 +13,10 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use reqwest::Url;
+pub use rules::name::is_object_name;
 
 pub use self::tree::Problems;
-pub use self::values::{is_object_name, parse_duration};
+pub use self::values::parse_duration;
 use crate::settings::Settings;
 
 /// The configuration, resolved: every value is there and within its bounds.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use reqwest::Url;
+use rules::name::is_object_name;
 use rules::{Kind, Severity, SystemNamespaces};
 use serde_json::Value;
 
@@ -171,7 +172,7 @@ fn rules(file: &mut Section<'_>, problems: &Problems) -> BTreeMap<Kind, RawRule>
 fn sinks(file: &mut Section<'_>, problems: &Problems) -> BTreeMap<String, RawSink> {
     let mut sinks = BTreeMap::new();
     for (name, section) in file.named("sinks") {
-        if !values::is_object_name(&name) {
+        if !is_object_name(&name) {
             problems.add(
                 "sinks",
                 format_args!("a sink's name is made of a-z, 0-9, - and ., for example collector, not {name:?}"),

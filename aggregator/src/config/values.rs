@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use reqwest::Url;
+use rules::name::{NAME_MAX, is_object_name};
 use rules::{Severity, SystemNamespaces};
 use serde_json::Value;
 
@@ -14,8 +15,6 @@ use super::tree::{found, quoted};
 use super::{NamespacedName, SinkType};
 
 const UNITS: [(&str, u64); 5] = [("ms", 1), ("s", 1_000), ("m", 60_000), ("h", 3_600_000), ("d", 86_400_000)];
-/// The longest name of an object in Kubernetes (RFC 1123 subdomain).
-const NAME_MAX: usize = 253;
 
 /// A duration with its unit, within `range`.
 pub(super) fn duration(range: RangeInclusive<Duration>) -> impl Fn(&Value) -> Result<Duration, String> {
@@ -165,15 +164,6 @@ pub(super) fn sink_type(value: &Value) -> Result<SinkType, String> {
     one_of(value, SinkType::ALL.map(|of| (of.name().to_owned(), of)))
 }
 
-/// Whether `text` can name an object in Kubernetes (RFC 1123): then it is safe in the path of a request as well.
-pub fn is_object_name(text: &str) -> bool {
-    let is_letter = |c: u8| c.is_ascii_lowercase() || c.is_ascii_digit();
-    let bytes = text.as_bytes();
-    let [Some(first), Some(last)] = [bytes.first(), bytes.last()] else { return false };
-    let is_fit = bytes.iter().all(|&c| is_letter(c) || c == b'-' || c == b'.');
-    is_fit && is_letter(*first) && is_letter(*last) && text.len() <= NAME_MAX
-}
-
 fn one_of<T, const N: usize>(value: &Value, choices: [(String, T); N]) -> Result<T, String> {
     let names = choices.each_ref().map(|(name, _)| name.clone()).join(", ");
     let chosen = value.as_str().and_then(|text| {
@@ -233,16 +223,6 @@ mod tests {
         for text in ["", "30", "s", "5 m", "-5m", "1.5h", "5M", "1y", "99999999999999999999s", "18446744073709551615h"]
         {
             assert_eq!(parse_duration(text), None, "{text}");
-        }
-    }
-
-    #[test]
-    fn names_of_objects_are_safe_in_a_path() {
-        for name in ["api", "api-7d9f.x", "1"] {
-            assert!(is_object_name(name), "{name}");
-        }
-        for name in ["", ".", "..", "../x", "a/b", "a?b", "A", "a_b", "-a", "a-", "a%2f", &"a".repeat(254)] {
-            assert!(!is_object_name(name), "{name}");
         }
     }
 

@@ -35,6 +35,7 @@ pub mod engine;
 pub mod finding;
 mod gates;
 mod kinds;
+pub mod name;
 pub mod owner;
 mod scope;
 #[cfg(test)]

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::finding::Owner;
+use crate::name::word;
 use crate::time::Time;
 use crate::view::{OwnerReference, Pod};
 
@@ -33,27 +34,15 @@ const CRON_AFTER: Duration = Duration::from_hours(24);
 /// - Job → CronJob: a pod names only its Job, but a CronJob calls its Jobs `<cronjob>-<minutes since 1970>`; the
 ///   minute must lie near the pod's creation.
 /// - One-off owners (Workflow, TaskRun …) by kind alone: the name is empty.
-/// - A static pod by its own name.
+/// - A static pod by its own name. Its owner is its Node; no other pod's is, whatever it says.
 /// - Without a controller: `generateName` (without the dash at its end), else the pod's name.
 pub fn top_owner(pod: &Pod) -> Owner {
     let Owner { kind, name } = match pod.meta.controller() {
-        Some(_) if pod.is_static() => bare(pod),
-        Some(controller) => of_controller(pod, controller),
-        None => bare(pod),
+        Some(controller) if &*controller.kind != "Node" && !pod.is_static() => of_controller(pod, controller),
+        Some(_) | None => bare(pod),
     };
-    Owner { kind: as_name(kind), name: as_name(name) }
-}
-
-/// The longest name of an object, in bytes (RFC 1123 subdomain).
-const NAME_MAX: usize = 253;
-
-/// Whoever makes a pod writes what he likes into its owner references: what no name can have becomes `_`.
-fn as_name(text: Arc<str>) -> Arc<str> {
-    let belongs = |c: char| c.is_ascii_graphic();
-    if text.len() <= NAME_MAX && text.chars().all(belongs) {
-        return text;
-    }
-    text.chars().take(NAME_MAX).map(|c| if belongs(c) { c } else { '_' }).collect::<String>().into()
+    // Whoever makes a pod writes what he likes into its owner references.
+    Owner { kind: word(kind), name: word(name) }
 }
 
 fn of_controller(pod: &Pod, controller: &OwnerReference) -> Owner {
@@ -97,6 +86,7 @@ fn cron_job(job: &str, created: Option<Time>) -> Option<Owner> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::name::NAME_MAX;
 
     fn check(metadata: &str, owner: &str) {
         let pod: Pod = serde_json::from_str(&format!(r#"{{"metadata": {metadata}}}"#)).expect("a pod");
@@ -112,6 +102,18 @@ mod tests {
         .expect("a pod");
         let Owner { kind, name } = top_owner(&pod);
         assert_eq!((&*kind, &name[..4], name.len()), ("Evil_Kind", "a_b_", NAME_MAX));
+    }
+
+    #[test]
+    fn nobody_but_a_static_pod_is_a_nodes() {
+        let owned = |annotations: &str| {
+            format!(
+                r#"{{"name": "x-n1", "annotations": {{{annotations}}},
+                    "ownerReferences": [{{"kind": "Node", "name": "n1", "controller": true}}]}}"#
+            )
+        };
+        check(&owned(r#""kubernetes.io/config.mirror": "8b1""#), "Pod/x-n1");
+        check(&owned(""), "Pod/x-n1");
     }
 
     #[test]

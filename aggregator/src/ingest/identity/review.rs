@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use k8s_openapi::api::authentication::v1::{TokenReviewStatus, UserInfo};
+use rules::name::is_object_name;
 use serde::Deserialize;
 use thiserror::Error;
 
@@ -78,8 +79,6 @@ struct PodSpec {
 const NODE_NAME: &str = "authentication.kubernetes.io/node-name";
 const POD_NAME: &str = "authentication.kubernetes.io/pod-name";
 const POD_UID: &str = "authentication.kubernetes.io/pod-uid";
-/// The longest name of a node or pod, in bytes (RFC 1123 subdomain).
-const NAME_MAX: usize = 253;
 
 /// What `status` says of who holds the token.
 pub(super) fn of_token(status: &TokenReviewStatus, agents: &Agents) -> Reviewed {
@@ -110,7 +109,7 @@ pub(super) fn of_token(status: &TokenReviewStatus, agents: &Agents) -> Reviewed 
 pub(super) fn of_pod(bound: &BoundPod, pod: Option<Pod>) -> Result<Arc<str>, Refusal> {
     match pod {
         Some(pod) if pod.metadata.uid != bound.uid => Err(Refusal::PodGone(bound.name.clone())),
-        Some(pod) if !is_name(&pod.spec.node_name) => Err(Refusal::PodNowhere(bound.name.clone())),
+        Some(pod) if !is_object_name(&pod.spec.node_name) => Err(Refusal::PodNowhere(bound.name.clone())),
         Some(pod) => Ok(Arc::from(pod.spec.node_name)),
         None => Err(Refusal::PodGone(bound.name.clone())),
     }
@@ -123,14 +122,9 @@ fn username_of(account: &NamespacedName) -> String {
 /// The one value of an extra field, if it can be an object's name.
 fn extra<'a>(user: &'a UserInfo, field: &str) -> Option<&'a str> {
     match &**user.extra.as_ref()?.get(field)? {
-        [value] if is_name(value) => Some(value),
+        [value] if is_object_name(value) => Some(value),
         _ => None,
     }
-}
-
-fn is_name(text: &str) -> bool {
-    let is_plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-' || c == '.';
-    (1..=NAME_MAX).contains(&text.len()) && text.chars().all(is_plain)
 }
 
 #[cfg(test)]
