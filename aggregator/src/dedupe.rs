@@ -68,14 +68,17 @@ pub struct Check {
     pub uid: Arc<str>,
     /// The node that it must run on: the reporter's.
     pub node: Arc<str>,
+    /// When the condition began or happened.
+    pub since: Time,
 }
 
 /// What reading it gave.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Checked {
-    /// It is the one, or it is gone by now, or the API could not say: no reason for doubt.
+    /// It is the one, or it is gone by now (another may have its name since), or the API could not say: no reason for
+    /// doubt.
     NoDoubt,
-    /// Another pod has that name, or it runs elsewhere: the report is not believed.
+    /// Another pod had that name, or it runs elsewhere: the report is not believed.
     Mismatch,
 }
 

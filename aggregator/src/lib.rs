@@ -23,6 +23,7 @@
 //! - All memory has a bound, by count and by length.
 
 pub mod api;
+mod cache;
 mod cluster_id;
 pub mod config;
 pub mod core;

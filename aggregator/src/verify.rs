@@ -1,17 +1,17 @@
 //! Verify: before an issue is first told, one of its pods is read from the API. An agent that was taken over can make up
-//! what it likes about pods of its own node, but no pods that are not there or run elsewhere.
+//! what it likes about pods of its own node and about pods that are gone, but nothing about one that runs elsewhere.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures::StreamExt as _;
 use futures::stream::FuturesUnordered;
 use kube::Client;
-use process::clock::Mark;
 use rules::Pod;
+use rules::name::is_object_name;
 
-use crate::config::is_object_name;
+use crate::cache::Cache;
 use crate::core::Core;
 use crate::dedupe::{Check, Checked};
 
@@ -19,14 +19,8 @@ use crate::dedupe::{Check, Checked};
 pub struct Verify {
     core: Arc<Core>,
     client: Client,
-    believed: Believed,
-}
-
-/// Pods that were found as described lately, so that the issues of one pod cost one read.
-#[derive(Debug, Default)]
-struct Believed {
-    until: HashMap<Described, Mark>,
-    order: VecDeque<(Mark, Described)>,
+    /// Pods that were found as described lately, so that the issues of one pod cost one read.
+    believed: Cache<Described, ()>,
 }
 
 /// A pod as its reporter describes it: namespace, name, uid and node.
@@ -37,11 +31,13 @@ const READS_MAX: usize = 16;
 const TIMEOUT: Duration = Duration::from_secs(5);
 const BELIEVED_FOR: Duration = Duration::from_secs(30);
 const BELIEVED_MAX: usize = 4_096;
+/// `creationTimestamp` is in whole seconds.
+const CREATED_EXACT_TO: Duration = Duration::from_secs(1);
 
 impl Verify {
     /// Reads through `client`.
     pub fn new(core: Arc<Core>, client: Client) -> Self {
-        Self { core, client, believed: Believed::default() }
+        Self { core, client, believed: Cache::new(BELIEVED_FOR, BELIEVED_MAX) }
     }
 
     /// Reads what the pipeline wants read, until it is dropped.
@@ -55,7 +51,7 @@ impl Verify {
             while reads.len() < READS_MAX
                 && let Some(check) = waiting.pop_front()
             {
-                if self.believed.knows(&described(&check), self.core.clock().mark()) {
+                if self.believed.get(&described(&check), self.core.clock().mark()).is_some() {
                     self.answer(&check, Checked::NoDoubt);
                 } else {
                     reads.push(read(self.client.clone(), check));
@@ -71,7 +67,7 @@ impl Verify {
     fn on_read(&mut self, check: &Check, found: Option<&Pod>) {
         let checked = judge(check, found);
         if found.is_some() && checked == Checked::NoDoubt {
-            self.believed.insert(described(check), self.core.clock().mark());
+            self.believed.insert(described(check), (), self.core.clock().mark());
         }
         self.answer(check, checked);
     }
@@ -87,24 +83,6 @@ impl Verify {
     }
 }
 
-impl Believed {
-    fn knows(&self, described: &Described, now: Mark) -> bool {
-        self.until.get(described).is_some_and(|until| *until > now)
-    }
-
-    fn insert(&mut self, described: Described, now: Mark) {
-        while self.order.len() >= BELIEVED_MAX || self.order.front().is_some_and(|(until, _)| *until <= now) {
-            let Some((until, oldest)) = self.order.pop_front() else { break };
-            if self.until.get(&oldest) == Some(&until) {
-                self.until.remove(&oldest);
-            }
-        }
-        let until = now + BELIEVED_FOR;
-        self.until.insert(described.clone(), until);
-        self.order.push_back((until, described));
-    }
-}
-
 /// Compares a report with what the API has there; `None` when it has nothing, or could not say.
 fn judge(check: &Check, found: Option<&Pod>) -> Checked {
     if !is_object_name(&check.pod) || !is_object_name(&check.namespace) {
@@ -113,7 +91,15 @@ fn judge(check: &Check, found: Option<&Pod>) -> Checked {
     let Some(pod) = found else { return Checked::NoDoubt };
     // The mirror of a static pod is deleted and made anew, so its uid says nothing.
     let is_same = if check.uid.is_empty() { pod.is_static() } else { pod.meta.uid == check.uid };
-    if is_same && pod.spec.node_name == check.node { Checked::NoDoubt } else { Checked::Mismatch }
+    let is_believed =
+        if is_same { pod.spec.node_name == check.node } else { !check.uid.is_empty() && is_successor(pod, check) };
+    if is_believed { Checked::NoDoubt } else { Checked::Mismatch }
+}
+
+/// Whether the pod was made after what is reported had begun: the one that it is about is gone, and this one has its
+/// name, as a StatefulSet gives it.
+fn is_successor(pod: &Pod, check: &Check) -> bool {
+    pod.meta.creation_timestamp.is_some_and(|created| created + CREATED_EXACT_TO > check.since)
 }
 
 fn described(check: &Check) -> Described {

@@ -112,6 +112,7 @@ impl Dedupe {
             pod: Arc::clone(&finding.subject.pod),
             uid: Arc::clone(&finding.subject.uid),
             node: Arc::clone(&finding.subject.node),
+            since: finding.since,
         };
         issue.episode = Some(Episode {
             opener: id.clone(),

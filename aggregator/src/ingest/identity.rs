@@ -3,7 +3,6 @@
 //! Only one ServiceAccount is let in, and the node is the token's, never what a body claims. What the API server said
 //! is remembered for a short while by the token's hash; the token itself is not kept.
 
-mod cache;
 mod review;
 
 use std::collections::HashMap;
@@ -19,8 +18,8 @@ use process::Clock;
 use ring::digest::{Context, SHA256};
 use tokio::sync::Semaphore;
 
-use self::cache::Cache;
 use self::review::{Pod, Reviewed};
+use crate::cache::Cache;
 use crate::config::{Agents, NamespacedName};
 use crate::forward::text::shown;
 
@@ -46,8 +45,8 @@ struct Inner {
     clock: Clock,
     /// How many questions are with the API server at once.
     reviews: Semaphore,
-    admitted: Mutex<Cache<Arc<str>>>,
-    refused: Mutex<Cache<Refusal>>,
+    admitted: Mutex<Cache<Key, Arc<str>>>,
+    refused: Mutex<Cache<Key, Refusal>>,
     /// Questions under way: the same token is asked about once.
     asking: Mutex<HashMap<Key, WeakShared<BoxFuture<'static, Admission>>>>,
 }

@@ -1,10 +1,13 @@
 //! Pods that are read before their issues are told.
 
-use rules::{FindingId, Kind, Owner};
+use process::Mark;
+use rules::{FindingId, Kind, Owner, Time};
 use serde_json::{Value, json};
 
 use super::*;
 use crate::dedupe::{IssueKey, MemberId};
+
+const SINCE: Time = Time::from_millis(1_777_600_000_700);
 
 fn check_of(pod: &str, uid: &str, node: &str) -> Check {
     let owner = Owner { kind: "Deployment".into(), name: "api".into() };
@@ -16,6 +19,7 @@ fn check_of(pod: &str, uid: &str, node: &str) -> Check {
         pod: pod.into(),
         uid: uid.into(),
         node: node.into(),
+        since: SINCE,
     }
 }
 
@@ -42,6 +46,19 @@ fn a_pod_that_is_gone_is_no_reason_for_doubt() {
 }
 
 #[test]
+fn nor_is_its_successor_of_the_same_name_wherever_it_runs() {
+    let made = |at: Time, node: &str| {
+        let metadata = json!({ "name": "api-1", "uid": "u2", "creationTimestamp": at.to_string() });
+        Some(json!({ "metadata": metadata, "spec": { "nodeName": node } }))
+    };
+    let (before, same_second) = (Time::from_millis(1_777_599_999_000), Time::from_millis(1_777_600_000_000));
+    check("u1", made(SINCE + Duration::from_secs(9), "n2"), Checked::NoDoubt);
+    check("u1", made(same_second, ""), Checked::NoDoubt);
+    check("u1", made(before, "n1"), Checked::Mismatch);
+    check("", made(SINCE + Duration::from_secs(9), "n1"), Checked::Mismatch);
+}
+
+#[test]
 fn only_a_static_pod_may_come_without_a_uid() {
     let pod = |annotations: Value| {
         Some(json!({ "metadata": { "uid": "u1", "annotations": annotations }, "spec": { "nodeName": "n1" } }))
@@ -59,20 +76,14 @@ fn a_name_that_no_pod_can_have_is_not_even_looked_up() {
 
 #[test]
 fn a_pod_is_believed_for_a_while_and_only_as_it_was_described() {
-    let mut believed = Believed::default();
+    let mut believed = Cache::new(BELIEVED_FOR, BELIEVED_MAX);
     let at = |seconds| Mark::from_start(Duration::from_secs(seconds));
-    believed.insert(described(&check_of("api-1", "u1", "n1")), at(0));
-    assert!(believed.knows(&described(&check_of("api-1", "u1", "n1")), at(29)));
-    assert!(!believed.knows(&described(&check_of("api-1", "u1", "n1")), at(30)));
-    assert!(!believed.knows(&described(&check_of("api-1", "u1", "n2")), at(1)));
-    assert!(!believed.knows(&described(&check_of("api-1", "u2", "n1")), at(1)));
-}
-
-#[test]
-fn what_is_believed_is_bounded() {
-    let mut believed = Believed::default();
-    for n in 0..BELIEVED_MAX + 10 {
-        believed.insert(described(&check_of(&format!("p{n}"), "u", "n")), Mark::default());
-    }
-    assert_eq!((believed.until.len(), believed.order.len()), (BELIEVED_MAX, BELIEVED_MAX));
+    let mut knows = |uid: &str, node: &str, seconds| {
+        believed.insert(described(&check_of("api-1", "u1", "n1")), (), at(0));
+        believed.get(&described(&check_of("api-1", uid, node)), at(seconds)).is_some()
+    };
+    assert!(knows("u1", "n1", 29));
+    assert!(!knows("u1", "n1", 30));
+    assert!(!knows("u1", "n2", 1));
+    assert!(!knows("u2", "n1", 1));
 }

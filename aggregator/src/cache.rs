@@ -1,41 +1,40 @@
 //! Remembers values for a fixed time, and no more than so many: the oldest goes first. Pure.
 
 use std::collections::{HashMap, VecDeque};
+use std::hash::Hash;
 use std::time::Duration;
 
 use process::Mark;
 
-use super::Key;
-
 /// Values by key. All of them last equally long, so their order of coming is their order of going.
 #[derive(Debug)]
-pub(super) struct Cache<V> {
+pub(crate) struct Cache<K, V> {
     lasts: Duration,
     max: usize,
-    values: HashMap<Key, (Mark, V)>,
-    order: VecDeque<(Mark, Key)>,
+    values: HashMap<K, (Mark, V)>,
+    order: VecDeque<(Mark, K)>,
 }
 
-impl<V: Clone> Cache<V> {
+impl<K: Clone + Eq + Hash, V: Clone> Cache<K, V> {
     /// Room for `max` values that each last for `lasts`.
-    pub(super) fn new(lasts: Duration, max: usize) -> Self {
+    pub(crate) fn new(lasts: Duration, max: usize) -> Self {
         Self { lasts, max, values: HashMap::new(), order: VecDeque::new() }
     }
 
     /// The value of `key`, if it has come less than its time before `now`.
-    pub(super) fn get(&self, key: &Key, now: Mark) -> Option<V> {
+    pub(crate) fn get(&self, key: &K, now: Mark) -> Option<V> {
         let (came, value) = self.values.get(key)?;
         (now.since(*came) < self.lasts).then(|| value.clone())
     }
 
     /// Remembers `value` from `now` on.
-    pub(super) fn insert(&mut self, key: Key, value: V, now: Mark) {
-        while let Some(&(came, _)) = self.order.front()
-            && (now.since(came) >= self.lasts || self.order.len() >= self.max)
+    pub(crate) fn insert(&mut self, key: K, value: V, now: Mark) {
+        while let Some((came, _)) = self.order.front()
+            && (now.since(*came) >= self.lasts || self.order.len() >= self.max)
         {
             self.forget_oldest();
         }
-        self.order.push_back((now, key));
+        self.order.push_back((now, key.clone()));
         self.values.insert(key, (now, value));
     }
 
@@ -56,41 +55,35 @@ mod tests {
         Mark::from_start(Duration::from_secs(seconds))
     }
 
-    fn key(number: u32) -> Key {
-        let mut key = [0; 32];
-        key[..4].copy_from_slice(&number.to_le_bytes());
-        key
-    }
-
     #[test]
     fn a_value_lasts_for_its_time_and_is_then_forgotten() {
         let mut cache = Cache::new(Duration::from_secs(10), 100);
-        cache.insert(key(1), "one", at(0));
-        assert_eq!(cache.get(&key(1), at(9)), Some("one"));
-        assert_eq!(cache.get(&key(1), at(10)), None);
-        assert_eq!(cache.get(&key(2), at(0)), None);
-        cache.insert(key(2), "two", at(10));
+        cache.insert(1, "one", at(0));
+        assert_eq!(cache.get(&1, at(9)), Some("one"));
+        assert_eq!(cache.get(&1, at(10)), None);
+        assert_eq!(cache.get(&2, at(0)), None);
+        cache.insert(2, "two", at(10));
         assert_eq!((cache.values.len(), cache.order.len()), (1, 1));
     }
 
     #[test]
     fn a_value_that_comes_again_lasts_from_then_on() {
         let mut cache = Cache::new(Duration::from_secs(10), 100);
-        cache.insert(key(1), "one", at(0));
-        cache.insert(key(1), "other", at(5));
-        cache.insert(key(2), "two", at(12));
-        assert_eq!(cache.get(&key(1), at(12)), Some("other"));
+        cache.insert(1, "one", at(0));
+        cache.insert(1, "other", at(5));
+        cache.insert(2, "two", at(12));
+        assert_eq!(cache.get(&1, at(12)), Some("other"));
     }
 
     #[test]
     fn a_flood_takes_no_more_room_than_there_is_and_drives_out_the_oldest() {
         let mut cache = Cache::new(Duration::from_secs(10), 3);
         for number in 0..1_000 {
-            cache.insert(key(number), number, at(1));
-            cache.insert(key(number), number, at(1));
+            cache.insert(number, number, at(1));
+            cache.insert(number, number, at(1));
             assert!(cache.values.len() <= 3 && cache.order.len() <= 3);
         }
-        assert_eq!(cache.get(&key(999), at(1)), Some(999));
-        assert_eq!(cache.get(&key(0), at(1)), None);
+        assert_eq!(cache.get(&999, at(1)), Some(999));
+        assert_eq!(cache.get(&0, at(1)), None);
     }
 }
