@@ -6,10 +6,11 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use rules::{Finding, FindingId, Incarnation, State, Time};
+use rules::name::{is_label, is_object_name, is_word};
+use rules::{Evidence, Finding, FindingId, Incarnation, Owner, Side, State, Subject, Time};
 use wire::{
     Answer, Body, Configuration, Entry, Epoch, Hello, NeedFull, OpenSet, Opening, Reply, Report, SessionId,
-    SessionReply, Settled, SettledBatch, Welcome,
+    SessionReply, Settled, SettledBatch, Welcome, millis,
 };
 
 /// Every agent that has been heard in this epoch, by node.
@@ -46,8 +47,8 @@ struct Node {
     need_full: Option<NeedFull>,
     known: HashMap<FindingId, Known>,
     open: OpenSet,
-    /// To be told as settled, in the next batch.
-    settled: Vec<Settled>,
+    /// To be told as settled, in the next batch: up to which revision. Only what is known.
+    settled: HashMap<FindingId, u32>,
     /// Told as settled, and not acknowledged.
     batch: Option<SettledBatch>,
     batches: u64,
@@ -69,8 +70,6 @@ const BATCH_MAX: usize = 1_000;
 const RETIRED_MAX: usize = 10_000;
 /// The most findings in one agent's memory: twice what an honest agent keeps.
 const FINDINGS_MAX: usize = 4_000;
-/// The longest name of anything in Kubernetes, in bytes (RFC 1123 subdomain), with room for a kind's own form.
-const NAME_MAX: usize = 253;
 
 impl Sessions {
     /// Nobody has been heard yet.
@@ -169,7 +168,9 @@ impl Sessions {
         if let Some(reason) = report.body.entries().iter().find_map(|entry| unbelievable(&entry.finding, &name)) {
             return Err(Reply::Malformed(reason));
         }
-        if report.body.entries().len() > FINDINGS_MAX || node.known.len() > FINDINGS_MAX {
+        // A full report takes the place of what is known, so it is the way back.
+        let is_full = matches!(report.body, Body::Full(_));
+        if report.body.entries().len() > FINDINGS_MAX || (!is_full && node.known.len() > FINDINGS_MAX) {
             return Err(Reply::Malformed(format!("more than {FINDINGS_MAX} findings: an agent keeps fewer")));
         }
         node.last_heard = now;
@@ -214,12 +215,10 @@ impl Sessions {
     /// The fate of a finding is decided.
     pub fn on_settled(&mut self, node: &str, settled: Settled) {
         let Some(node) = self.nodes.get_mut(node) else { return };
-        if let Some(known) = node.known.get_mut(&settled.id)
-            && known.revision <= settled.revision
-        {
-            known.settled = true;
-        }
-        node.settled.push(settled);
+        // What the agent does not name any more it has forgotten.
+        let Some(known) = node.known.get_mut(&settled.id) else { return };
+        known.settled |= known.revision <= settled.revision;
+        node.settle(settled);
     }
 
     /// A full report of `node` is needed.
@@ -253,7 +252,7 @@ impl Node {
             need_full: None,
             known: HashMap::new(),
             open: OpenSet::default(),
-            settled: Vec::new(),
+            settled: HashMap::new(),
             batch: None,
             batches: 0,
             shed: 0,
@@ -267,7 +266,7 @@ impl Node {
         *self = Self { known, shed, ..Self::new(session, now) };
     }
 
-    /// What changed: all of it is new unless it is known to the letter.
+    /// What changed: all of it is new, but for what is over and settled and said again.
     fn take_delta(&mut self, entries: Vec<Entry>) -> Vec<Entry> {
         entries.into_iter().filter(|entry| self.take(entry)).collect()
     }
@@ -283,6 +282,7 @@ impl Node {
             }
             stays
         });
+        self.settled.retain(|id, _| named.contains(id));
         self.open = OpenSet::default();
         for (id, known) in &self.known {
             if known.state != State::Cleared {
@@ -310,17 +310,27 @@ impl Node {
         if before.as_ref().is_some_and(is_same) && now.state == State::Cleared {
             // Settled already, and the agent has not heard so: say it again.
             self.known.insert(finding.id, Known { settled: true, ..now });
-            self.settled.push(Settled { id: finding.id, revision: *revision });
+            self.settle(Settled { id: finding.id, revision: *revision });
             return false;
         }
         true
+    }
+
+    fn settle(&mut self, settled: Settled) {
+        let revision = self.settled.entry(settled.id).or_default();
+        *revision = settled.revision.max(*revision);
     }
 
     /// The batch that is not acknowledged yet, or else the next one.
     fn batch(&mut self) -> Option<SettledBatch> {
         if self.batch.is_none() && !self.settled.is_empty() {
             self.batches += 1;
-            let settled = self.settled.drain(..self.settled.len().min(BATCH_MAX)).collect();
+            let mut settled: Vec<_> =
+                self.settled.iter().take(BATCH_MAX).map(|(&id, &revision)| Settled { id, revision }).collect();
+            settled.sort_unstable_by_key(|settled| settled.id);
+            for Settled { id, .. } in &settled {
+                self.settled.remove(id);
+            }
             self.batch = Some(SettledBatch { number: self.batches, settled });
         }
         self.batch.clone()
@@ -342,20 +352,39 @@ impl Node {
 
 /// Why a finding cannot be what it claims; `None` when it can.
 fn unbelievable(finding: &Finding, node: &str) -> Option<String> {
-    let Finding { subject, owner, .. } = finding;
-    if &*subject.node != node {
-        return Some(format!("finding {:x} is about another node than the reporter's, {node}", finding.id.0));
-    }
-    let names = [&subject.namespace, &subject.pod, &subject.uid, &subject.container, &owner.kind, &owner.name];
-    let is_name = |name: &str| name.len() <= NAME_MAX && name.chars().all(|c| c.is_ascii_graphic());
-    if !names.into_iter().all(|name| is_name(name)) {
-        return Some(format!("finding {:x} has a name that no object in Kubernetes can have", finding.id.0));
-    }
-    None
+    let Finding { id, kind, subject, owner, evidence, .. } = finding;
+    let why = if kind.row().side != Side::NodeAgent {
+        format!("is of kind {}, which no node-agent sees", kind.name())
+    } else if &*subject.node != node {
+        format!("is about another node than the reporter's, {node}")
+    } else if !are_names(subject, owner) {
+        "has a name that no object in Kubernetes can have".to_owned()
+    } else if &*owner.kind == "Node" && &*owner.name != node {
+        "is said to be another node's".to_owned()
+    } else if !is_short(evidence) {
+        format!("has a text of more than {} bytes", Evidence::TEXT_MAX)
+    } else {
+        return None;
+    };
+    Some(format!("finding {:x} {why}", id.0))
 }
 
-fn millis(span: Duration) -> u32 {
-    u32::try_from(span.as_millis()).unwrap_or(u32::MAX)
+/// Whether these can be a pod and what it belongs to.
+fn are_names(subject: &Subject, owner: &Owner) -> bool {
+    let Subject { namespace, pod, uid, container, node: _ } = subject;
+    let is_container = container.is_empty() || is_label(container);
+    is_label(namespace)
+        && is_object_name(pod)
+        && is_container
+        && [uid, &owner.kind, &owner.name].iter().all(|it| is_word(it))
+}
+
+/// Whether all texts are as short as an agent makes them.
+fn is_short(evidence: &Evidence) -> bool {
+    let Evidence { reason, message, image, memory_limit, names, restarts: _, exit_code: _, signal: _, occurrences: _ } =
+        evidence;
+    let texts = [reason, message, image, memory_limit].into_iter().flatten();
+    texts.chain(names).all(|text| text.len() <= Evidence::TEXT_MAX)
 }
 
 #[cfg(test)]

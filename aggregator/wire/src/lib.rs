@@ -20,6 +20,8 @@ pub mod digest;
 pub mod report;
 pub mod session;
 
+use std::time::Duration;
+
 pub use codec::{DecodeError, EncodeError, decode, encode};
 pub use digest::OpenSet;
 pub use report::{Answer, Body, Configuration, Entry, NeedFull, Reply, Report, Settled, SettledBatch};
@@ -42,3 +44,8 @@ pub const REPORT_PATH: &str = "/v1/report";
 
 /// The content type of every body.
 pub const CONTENT_TYPE: &str = "application/vnd.tocsin.wire";
+
+/// A span in whole milliseconds, as messages say it; the most that they can say for a longer one.
+pub fn millis(span: Duration) -> u32 {
+    u32::try_from(span.as_millis()).unwrap_or(u32::MAX)
+}

@@ -1,7 +1,5 @@
 //! Replies as HTTP: the status mirrors what the body says, so that proxies and people see it too. Pure.
 
-use std::time::Duration;
-
 use bytes::Bytes;
 use http::{HeaderValue, Response, StatusCode, header};
 use http_body_util::Full;
@@ -96,11 +94,6 @@ pub(super) fn plain(status: StatusCode, text: impl Into<String>) -> Response<Ful
     let text = HeaderValue::from_static("text/plain; charset=utf-8");
     response.headers_mut().insert(header::CONTENT_TYPE, text);
     response
-}
-
-/// Milliseconds, as replies say them.
-pub(super) fn millis(span: Duration) -> u32 {
-    u32::try_from(span.as_millis()).unwrap_or(u32::MAX)
 }
 
 #[cfg(test)]

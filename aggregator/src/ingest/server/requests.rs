@@ -10,10 +10,10 @@ use http_body_util::Full;
 use hyper::body::Incoming;
 use ring::rand::SecureRandom as _;
 use wire::codec::{HEADER, LIMIT};
-use wire::{Hello, REPORT_PATH, Reply, Report, SESSION_PATH, SessionId, SessionReply};
+use wire::{Hello, REPORT_PATH, Reply, Report, SESSION_PATH, SessionId, SessionReply, millis};
 
 use super::Shared;
-use super::answer::{Answer, millis, plain};
+use super::answer::{Answer, plain};
 use super::body::Unread;
 use super::connection::Peer;
 use super::node::NodeLimit;

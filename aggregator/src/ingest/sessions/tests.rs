@@ -240,16 +240,64 @@ fn an_agent_is_given_the_open_findings_of_kinds_that_it_knows() {
 }
 
 #[test]
-fn a_report_about_another_node_or_with_an_impossible_name_is_refused_whole() {
+fn a_report_about_another_node_is_refused_whole() {
     let mut agent = Agent::meets();
     let mut elsewhere = active(2, 1);
     elsewhere.finding.subject.node = "n2".into();
     assert!(matches!(agent.reports(Body::Full(vec![active(1, 1), elsewhere])), Err(Reply::Malformed(_))));
-    for name in ["a b", "a\nb", "é", &"x".repeat(300)] {
-        let mut odd = active(2, 1);
-        odd.finding.owner.name = name.into();
-        assert!(matches!(agent.reports(Body::Full(vec![odd])), Err(Reply::Malformed(_))), "{name}");
+}
+
+/// A report whose one finding is changed like that is refused with these words.
+#[track_caller]
+fn check_refused(words: &str, change: impl FnOnce(&mut Finding)) {
+    let mut agent = Agent::meets();
+    let mut odd = active(2, 1);
+    change(&mut odd.finding);
+    let Err(Reply::Malformed(why)) = agent.reports(Body::Full(vec![active(1, 1), odd])) else {
+        panic!("it is refused: {words}");
+    };
+    assert!(why.contains(words), "{why}");
+}
+
+#[test]
+fn a_name_that_no_object_can_have_is_refused() {
+    for name in ["a b", "a\nb", "é", "x;curl|sh", "$(id)", &"x".repeat(300)] {
+        let fields: [fn(&mut Finding) -> &mut Arc<str>; 6] = [
+            |it| &mut it.subject.namespace,
+            |it| &mut it.subject.pod,
+            |it| &mut it.subject.uid,
+            |it| &mut it.subject.container,
+            |it| &mut it.owner.kind,
+            |it| &mut it.owner.name,
+        ];
+        for field in fields {
+            check_refused("a name", |finding| *field(finding) = name.into());
+        }
     }
+    check_refused("a name", |finding| finding.subject.pod = Arc::default());
+    check_refused("a name", |finding| finding.subject.namespace = Arc::default());
+}
+
+#[test]
+fn what_only_the_aggregator_sees_and_what_is_another_nodes_is_refused() {
+    for kind in ["NodeNotReady", "AgentSilent", "Unschedulable"] {
+        check_refused(kind, |finding| finding.kind = Kind::named(kind).expect("a kind of the catalogue"));
+    }
+    check_refused("another node's", |it| it.owner = Owner { kind: "Node".into(), name: "n2".into() });
+    let mut agent = Agent::meets();
+    let mut own = active(1, 1);
+    own.finding.owner = Owner { kind: "Node".into(), name: NODE.into() };
+    agent.check_new(Body::Full(vec![own]), &[1]);
+}
+
+#[test]
+fn a_text_that_is_longer_than_an_agent_makes_it_is_refused() {
+    let long: Arc<str> = "x".repeat(Evidence::TEXT_MAX + 1).into();
+    check_refused("1024 bytes", |finding| finding.evidence.reason = Some(Arc::clone(&long)));
+    check_refused("1024 bytes", |finding| finding.evidence.message = Some(Arc::clone(&long)));
+    check_refused("1024 bytes", |finding| finding.evidence.image = Some(Arc::clone(&long)));
+    check_refused("1024 bytes", |finding| finding.evidence.memory_limit = Some(Arc::clone(&long)));
+    check_refused("1024 bytes", |finding| finding.evidence.names = vec![Arc::clone(&long)]);
 }
 
 #[test]
@@ -257,6 +305,35 @@ fn an_agent_that_says_too_much_is_refused() {
     let mut agent = Agent::meets();
     let entries = (0..=FINDINGS_MAX as u64).map(|id| active(id, 1)).collect();
     assert!(matches!(agent.reports(Body::Full(entries)), Err(Reply::Malformed(_))));
+}
+
+#[test]
+fn an_agent_that_said_too_much_finds_its_way_back_with_a_full_report() {
+    let mut agent = Agent::meets();
+    let many = |from: u64| (from..from + 3_000).map(|id| active(id, 1)).collect::<Vec<_>>();
+    agent.reports(Body::Full(many(0))).expect("it fits");
+    agent.reports(Body::Delta(many(3_000))).expect("it is not known yet that this is too much");
+    assert!(matches!(agent.reports(Body::Delta(vec![])), Err(Reply::Malformed(_))));
+    agent.says_hello(2, &[]);
+    agent.reports(Body::Full(many(0))).expect("it is what there is");
+    agent.reports(Body::Delta(vec![])).expect("and no more");
+}
+
+#[test]
+fn what_an_agent_never_acknowledges_takes_no_more_room() {
+    let mut agent = Agent::meets();
+    for round in 0..5 {
+        let entries = (0..3_000).map(|id| entry(round * 3_000 + id, 1, State::Cleared)).collect();
+        agent.reports(Body::Full(entries)).expect("it is taken in");
+        for id in 0..3_000 {
+            agent.sessions.on_settled(NODE, settled(round * 3_000 + id, 1));
+            agent.sessions.on_settled(NODE, settled(round * 3_000 + id, 1));
+        }
+        agent.answer();
+    }
+    assert!(agent.sessions.nodes[NODE].settled.len() <= 3_000);
+    agent.sessions.on_settled(NODE, settled(1, 1));
+    assert!(agent.sessions.nodes[NODE].settled.len() <= 3_000, "1 is forgotten");
 }
 
 #[test]
