@@ -17,6 +17,7 @@ use kube::Client;
 use process::readiness::Handle;
 use process::watch::{self, Health};
 use process::{Clock, Event, Pulse, Readiness, Watch};
+use rules::name::is_object_name;
 use rules::view::{Meta, Object};
 use rules::{FindingId, Node, Pod, Time};
 use serde::Deserialize;
@@ -25,7 +26,7 @@ use tokio::sync::watch as published;
 use self::doubt::{LOOK_AGAIN, Verdict};
 use self::fleet::Strength;
 use self::sight::{Collection, Sight, Steps};
-use crate::config::{Config, is_object_name};
+use crate::config::Config;
 use crate::core::Core;
 
 /// The aggregator's own watches.
@@ -155,9 +156,9 @@ impl Observe {
     }
 
     fn tick(&mut self, now: Time) -> Steps {
-        let heard: HashMap<_, _> = self
-            .core
-            .quietly(|pipeline, _| pipeline.sessions().heard().map(|(node, at)| (Arc::clone(node), at)).collect());
+        let heard: HashMap<_, _> = self.core.quietly(|pipeline, _| {
+            pipeline.sessions().heard().map(|(node, heard)| (Arc::clone(node), heard)).collect()
+        });
         if self.core.quietly(|pipeline, _| pipeline.dedupe().is_resyncing()) {
             // While it is not known who is expected, only the window ends the wait: nobody is called like that.
             let expected = self.sight.expected().unwrap_or_else(|| vec![Arc::from("")]);

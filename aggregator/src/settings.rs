@@ -49,6 +49,11 @@ pub struct SinkSettings {
     pub batch_max: usize,
 }
 
+impl Settings {
+    /// The longest between two heartbeats: a connection is idle after twice that.
+    pub const HEARTBEAT_MAX: Duration = Duration::from_secs(150);
+}
+
 impl Default for Settings {
     fn default() -> Self {
         Self {

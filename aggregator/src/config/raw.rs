@@ -12,6 +12,7 @@ use serde_json::Value;
 
 use super::tree::{Problems, Section, unknown};
 use super::{NamespacedName, SinkType, values};
+use crate::settings::Settings;
 
 /// The file.
 #[derive(Debug)]
@@ -111,7 +112,7 @@ impl RawRule {
 impl RawAgents {
     fn read(mut section: Section<'_>) -> Self {
         let raw = Self {
-            heartbeat: section.take("heartbeat", values::duration(Duration::from_secs(1)..=Duration::from_mins(5))),
+            heartbeat: section.take("heartbeat", values::duration(Duration::from_secs(1)..=Settings::HEARTBEAT_MAX)),
             session: section.take("session", values::duration(Duration::from_mins(1)..=DAY)),
             resync: section.take("resync", values::duration(Duration::ZERO..=Duration::from_hours(1))),
             service_account: section.take("serviceAccount", values::namespaced_name),

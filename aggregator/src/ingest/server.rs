@@ -29,6 +29,7 @@ use self::rarely::Rarely;
 use super::identity::Identity;
 use crate::config::Config;
 use crate::core::Core;
+use crate::settings::Settings;
 
 /// The bounds of the port.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -81,7 +82,7 @@ impl Default for Limits {
             handshakes_max: 256,
             handshake_timeout: Duration::from_secs(10),
             stranger_timeout: Duration::from_secs(30),
-            idle_timeout: Duration::from_mins(5),
+            idle_timeout: Settings::HEARTBEAT_MAX * 2,
             body_timeout: Duration::from_secs(30),
             requests_per_minute: 3_000,
         }

@@ -34,6 +34,15 @@ pub struct Taken {
     pub full: Option<Vec<FindingId>>,
 }
 
+/// When an agent was heard.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Heard {
+    /// When it was heard last.
+    pub at: Time,
+    /// How often it has been told to be heard.
+    pub interval: Duration,
+}
+
 /// One node's agent.
 #[derive(Debug)]
 struct Node {
@@ -42,6 +51,8 @@ struct Node {
     /// The last report accepted; 0 before the first.
     accepted: u64,
     last_heard: Time,
+    /// How often it was told to be heard, where that is not what others are told by now.
+    interval: Option<Duration>,
     /// Whether a full report has been taken in during this session.
     synced: bool,
     need_full: Option<NeedFull>,
@@ -71,6 +82,16 @@ const RETIRED_MAX: usize = 10_000;
 /// The most findings in one agent's memory: twice what an honest agent keeps.
 const FINDINGS_MAX: usize = 4_000;
 
+impl Heard {
+    /// So many heartbeats may be missed by an agent that counts as connected.
+    pub const MISSED_MAX: u32 = 3;
+
+    /// Whether it is no longer ago than [`Self::MISSED_MAX`] heartbeats.
+    pub fn is_recent(self, now: Time) -> bool {
+        now.since(self.at) <= self.interval * Self::MISSED_MAX
+    }
+}
+
 impl Sessions {
     /// Nobody has been heard yet.
     pub fn new(epoch: Epoch, configuration: Configuration, heartbeat: Duration, session_lasts: Duration) -> Self {
@@ -85,8 +106,14 @@ impl Sessions {
         }
     }
 
-    /// Other rules are in force: every agent learns it with its next answer.
+    /// Other rules are in force: every agent learns it with its next answer, but for how often to be heard: that with
+    /// its next session.
     pub fn configure(&mut self, configuration: Configuration, heartbeat: Duration, session_lasts: Duration) {
+        if heartbeat != self.heartbeat {
+            for node in self.nodes.values_mut() {
+                node.interval.get_or_insert(self.heartbeat);
+            }
+        }
         self.configuration = configuration;
         self.heartbeat = heartbeat;
         self.session_lasts = session_lasts;
@@ -108,8 +135,9 @@ impl Sessions {
     }
 
     /// The nodes whose agents have been heard, and when.
-    pub fn heard(&self) -> impl Iterator<Item = (&Arc<str>, Time)> {
-        self.nodes.iter().map(|(name, node)| (name, node.last_heard))
+    pub fn heard(&self) -> impl Iterator<Item = (&Arc<str>, Heard)> {
+        let heard = |node: &Node| Heard { at: node.last_heard, interval: node.interval.unwrap_or(self.heartbeat) };
+        self.nodes.iter().map(move |(name, node)| (name, heard(node)))
     }
 
     /// Findings that agents had no room for, since they started.
@@ -248,6 +276,7 @@ impl Node {
             opened: now,
             accepted: 0,
             last_heard: now,
+            interval: None,
             synced: false,
             need_full: None,
             known: HashMap::new(),

@@ -1,17 +1,21 @@
 //! The fleet of node-agents: on which nodes there should be one, and what is known of it. Pure.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use rules::view::{ConditionStatus, ConditionType, Phase};
 use rules::{AgentSight, Node, Pod, Time};
 
+use crate::ingest::sessions::Heard;
+
 /// Nodes, and the pods of the agents' DaemonSet.
 #[derive(Debug)]
 pub struct Fleet {
     daemon_set: Arc<str>,
     nodes: BTreeMap<Arc<str>, Node>,
+    /// Nodes that are there, and of which nothing could be read.
+    unread: HashSet<Arc<str>>,
     /// By pod's uid.
     agents: HashMap<Arc<str>, Agent>,
 }
@@ -21,7 +25,7 @@ pub struct Fleet {
 pub struct Strength {
     /// Nodes on which the DaemonSet wants one.
     pub expected: usize,
-    /// Of these, how many have been heard within [`HEARTBEATS_MISSED`] heartbeats.
+    /// Of these, how many have been heard lately ([`Heard::is_recent`]).
     pub connected: usize,
     /// The rest.
     pub silent: usize,
@@ -38,8 +42,6 @@ struct Agent {
     started: Option<Time>,
 }
 
-/// So many heartbeats may be missed by an agent that counts as connected.
-pub const HEARTBEATS_MISSED: u32 = 3;
 /// An agent's pod may take so long to start or to go before that is no replacement any more but trouble: the agent
 /// that could tell of it is the one that is missing.
 const REPLACING_MAX: Duration = Duration::from_mins(10);
@@ -47,7 +49,7 @@ const REPLACING_MAX: Duration = Duration::from_mins(10);
 impl Fleet {
     /// Nothing is known yet about the DaemonSet of that name.
     pub fn new(daemon_set: Arc<str>) -> Self {
-        Self { daemon_set, nodes: BTreeMap::new(), agents: HashMap::new() }
+        Self { daemon_set, nodes: BTreeMap::new(), unread: HashSet::new(), agents: HashMap::new() }
     }
 
     /// These are all nodes; the names of those that are no more. `skipped` are there but could not be read.
@@ -60,6 +62,7 @@ impl Fleet {
         for name in skipped {
             self.nodes.extend(before.remove_entry(name));
         }
+        self.unread = skipped.iter().cloned().collect();
         before.into_keys().collect()
     }
 
@@ -97,9 +100,8 @@ impl Fleet {
         self.nodes.values()
     }
 
-    /// What is known about the agent of each node. `heard` says when each was heard last, `interval` how often it is told
-    /// to be.
-    pub fn sights(&self, heard: &HashMap<Arc<str>, Time>, interval: Duration, now: Time) -> Vec<AgentSight<'_>> {
+    /// What is known about the agent of each node. `interval` is how often those that were never heard are to be.
+    pub fn sights(&self, heard: &HashMap<Arc<str>, Heard>, interval: Duration, now: Time) -> Vec<AgentSight<'_>> {
         let by_node = self.by_node();
         let sight = |(name, node)| {
             let agents: &[&Agent] = by_node.get(name).map_or(&[], Vec::as_slice);
@@ -109,11 +111,19 @@ impl Fleet {
                 wanted: !agents.is_empty(),
                 replacing: agents.iter().any(|agent| agent.is_replaced(now)),
                 started: agents.iter().filter_map(|agent| agent.started).max(),
-                last_heartbeat: heard.get(name).copied(),
-                interval,
+                last_heartbeat: heard.get(name).map(|heard| heard.at),
+                interval: heard.get(name).map_or(interval, |heard| heard.interval),
             }
         };
         self.nodes.iter().map(sight).collect()
+    }
+
+    /// Those of `heard` that are no more and whose agents have fallen silent since: one may outlive its node for a while,
+    /// and is heard before its node is seen.
+    pub fn left<'a>(&self, heard: &'a HashMap<Arc<str>, Heard>, now: Time) -> impl Iterator<Item = &'a Arc<str>> {
+        let is_there = |name| self.nodes.contains_key(name) || self.unread.contains(name);
+        let left = heard.iter().filter(move |(name, heard)| !is_there(*name) && !heard.is_recent(now));
+        left.map(|(name, _)| name)
     }
 
     /// The nodes whose agents will report if they are well: the others need not be waited for.
@@ -125,10 +135,9 @@ impl Fleet {
     }
 
     /// How many agents there are.
-    pub fn strength(&self, heard: &HashMap<Arc<str>, Time>, interval: Duration, now: Time) -> Strength {
+    pub fn strength(&self, heard: &HashMap<Arc<str>, Heard>, now: Time) -> Strength {
         let by_node = self.by_node();
-        let is_heard =
-            |name: &Arc<str>| heard.get(name).is_some_and(|at| now.since(*at) <= interval * HEARTBEATS_MISSED);
+        let is_heard = |name: &Arc<str>| heard.get(name).is_some_and(|heard| heard.is_recent(now));
         let connected = by_node.keys().filter(|name| is_heard(name)).count();
         Strength { expected: by_node.len(), connected, silent: by_node.len() - connected }
     }

@@ -15,6 +15,7 @@ use rules::{Config, Engine, Finding, FindingId, Node, Observer, Pod, Time};
 
 use super::doubt::{Doubts, Sorted, Verdict};
 use super::fleet::{Fleet, Strength};
+use crate::ingest::sessions::Heard;
 
 /// What the aggregator sees by itself.
 pub struct Sight {
@@ -154,21 +155,23 @@ impl Sight {
     }
 
     /// Time has passed. `heard` says when each node's agent was heard last.
-    pub fn on_tick(&mut self, heard: &HashMap<Arc<str>, Time>, now: Time) -> Steps {
+    pub fn on_tick(&mut self, heard: &HashMap<Arc<str>, Heard>, now: Time) -> Steps {
         if self.pods_seen.is_live() {
             self.pods.on_tick(now);
         }
         if self.nodes_seen.is_live() {
             self.nodes.on_tick(now);
         }
+        let mut gone = Vec::new();
         if now >= self.next_sweep {
             self.next_sweep = now + self.sweep_every();
             if self.knows_fleet() {
                 self.swept = now;
                 self.agents.on_agents(&self.fleet.sights(heard, self.interval, now), now);
+                gone.extend(self.fleet.left(heard, now).cloned());
             }
         }
-        self.steps(Vec::new(), Vec::new())
+        self.steps(gone, Vec::new())
     }
 
     /// A node's Lease was read.
@@ -190,8 +193,8 @@ impl Sight {
     }
 
     /// How many agents there are.
-    pub fn strength(&self, heard: &HashMap<Arc<str>, Time>, now: Time) -> Strength {
-        self.fleet.strength(heard, self.interval, now)
+    pub fn strength(&self, heard: &HashMap<Arc<str>, Heard>, now: Time) -> Strength {
+        self.fleet.strength(heard, now)
     }
 
     /// How many findings of its own it had no room for.

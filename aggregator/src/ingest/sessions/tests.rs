@@ -337,6 +337,19 @@ fn what_an_agent_never_acknowledges_takes_no_more_room() {
 }
 
 #[test]
+fn how_often_to_be_heard_counts_from_the_next_session_on() {
+    let mut agent = Agent::meets();
+    let interval = |agent: &Agent| agent.sessions.heard().next().map(|(_, heard)| heard.interval.as_secs());
+    let configuration = Configuration::new(Arc::new(Config::default()));
+    for seconds in [10, 5] {
+        agent.sessions.configure(configuration.clone(), Duration::from_secs(seconds), Duration::from_hours(1));
+        assert_eq!(interval(&agent), Some(30), "it has not been told");
+    }
+    agent.says_hello(2, &[]);
+    assert_eq!(interval(&agent), Some(5));
+}
+
+#[test]
 fn other_rules_are_given_with_the_next_answer() {
     let mut agent = Agent::meets();
     agent.check_new(Body::Full(vec![]), &[]);

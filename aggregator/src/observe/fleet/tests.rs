@@ -155,7 +155,7 @@ fn only_agents_on_nodes_that_are_well_are_waited_for() {
 fn the_strength_counts_who_was_heard_within_three_heartbeats() {
     let on = |node: &str| agent(node, minutes(60), &json!({ "spec": { "nodeName": node } }));
     let fleet = fleet(&[on("n1"), on("n2"), on("n3")]);
-    let heard =
-        HashMap::from([("n1".into(), NOW - INTERVAL * 3), ("n2".into(), NOW - INTERVAL * 4), ("n4".into(), NOW)]);
-    assert_eq!(fleet.strength(&heard, INTERVAL, NOW), Strength { expected: 3, connected: 1, silent: 2 });
+    let ago = |intervals| Heard { at: NOW - INTERVAL * intervals, interval: INTERVAL };
+    let heard = HashMap::from([("n1".into(), ago(3)), ("n2".into(), ago(4)), ("n4".into(), ago(0))]);
+    assert_eq!(fleet.strength(&heard, NOW), Strength { expected: 3, connected: 1, silent: 2 });
 }

@@ -14,7 +14,7 @@ const INTERVAL: Duration = Duration::from_secs(30);
 struct Scene {
     sight: Sight,
     now: Time,
-    heard: HashMap<Arc<str>, Time>,
+    heard: HashMap<Arc<str>, Heard>,
     told: Vec<(&'static str, State)>,
     gone: Vec<Arc<str>>,
     asked: Vec<(FindingId, Arc<str>)>,
@@ -78,6 +78,10 @@ impl Scene {
             }
         }
         panic!("at {} a deadline never passes", self.now);
+    }
+
+    fn hear(&mut self, node: &str, at: Time) {
+        self.heard.insert(node.into(), Heard { at, interval: INTERVAL });
     }
 
     fn told(&mut self) -> Vec<(&'static str, State)> {
@@ -209,7 +213,7 @@ fn an_agent_that_was_replaced_while_its_pods_could_not_be_seen_is_not_silent() {
     let mut scene = Scene::new();
     scene.nodes(listed(&[node("n1")]));
     scene.agents(listed(&[agent_on("n1")]));
-    scene.heard.insert("n1".into(), START);
+    scene.hear("n1", START);
     scene.pass(Duration::from_secs(1));
     scene.agents(quiet());
     scene.pass(Duration::from_mins(10));
@@ -226,11 +230,11 @@ fn an_agent_that_was_heard_since_the_last_look_is_not_told() {
     let mut scene = Scene::new();
     scene.nodes(listed(&[node("n1")]));
     scene.agents(listed(&[agent_on("n1")]));
-    scene.heard.insert("n1".into(), START);
+    scene.hear("n1", START);
     // Its three minutes are over at 270.
     scene.pass(Duration::from_secs(265));
     assert_eq!(scene.told(), [("AgentSilent", State::Pending)]);
-    scene.heard.insert("n1".into(), scene.now);
+    scene.hear("n1", scene.now);
     scene.pass(Duration::from_mins(1));
     assert_eq!(scene.told(), [("AgentSilent", State::Cleared)]);
     assert_eq!(scene.asked, []);
@@ -241,7 +245,7 @@ fn an_agent_that_falls_silent_is_told_once_its_nodes_lease_was_read() {
     let mut scene = Scene::new();
     scene.nodes(Event::Applied(object(&node("n1"))));
     scene.agents(Event::Applied(object(&agent_on("n1"))));
-    scene.heard.insert("n1".into(), START);
+    scene.hear("n1", START);
     scene.pass(Duration::from_secs(80));
     assert_eq!(scene.told(), [], "three heartbeats may be missing");
     scene.pass(Duration::from_mins(5));
@@ -251,7 +255,7 @@ fn an_agent_that_falls_silent_is_told_once_its_nodes_lease_was_read() {
     let steps = scene.sight.on_verdict(*id, Verdict::AgentBroken);
     let [finding] = steps.findings.as_slice() else { panic!("one finding, not {:?}", steps.findings) };
     assert_eq!((finding.state, finding.evidence.reason.as_deref()), (State::Active, Some("AgentBroken")));
-    scene.heard.insert("n1".into(), scene.now + Duration::from_mins(10));
+    scene.hear("n1", scene.now + Duration::from_mins(10));
     scene.pass(Duration::from_mins(10));
     assert_eq!(scene.told(), [("AgentSilent", State::Cleared)]);
 }
@@ -280,6 +284,47 @@ fn a_node_that_is_removed_takes_its_silence_with_it() {
     scene.nodes(listed(&[]));
     assert_eq!(scene.told(), [("AgentSilent", State::Cleared)]);
     assert_eq!(scene.gone, [Arc::from("n1"), Arc::from("n2")]);
+}
+
+#[test]
+fn an_agent_is_silent_by_what_it_was_told_and_not_by_what_others_are() {
+    let mut scene = Scene::new();
+    scene.nodes(listed(&[node("n1")]));
+    scene.agents(listed(&[agent_on("n1")]));
+    scene.heard.insert("n1".into(), Heard { at: START, interval: Duration::from_mins(5) });
+    scene.pass(Duration::from_mins(14));
+    assert_eq!(scene.told(), []);
+    assert_eq!(scene.sight.strength(&scene.heard, scene.now), Strength { expected: 1, connected: 1, silent: 0 });
+}
+
+#[test]
+fn an_agent_that_outlived_its_node_is_forgotten_once_it_is_silent() {
+    let mut scene = Scene::new();
+    scene.nodes(listed(&[node("n1")]));
+    scene.hear("n1", START);
+    scene.nodes(Event::Deleted(object(&node("n1"))));
+    assert_eq!(std::mem::take(&mut scene.gone), [Arc::from("n1")]);
+    scene.hear("n1", START + Duration::from_secs(5));
+    scene.pass(Duration::from_secs(94));
+    assert_eq!(scene.gone, [] as [Arc<str>; 0], "it may be that the node is not seen yet");
+    scene.pass(Duration::from_secs(30));
+    assert_eq!(scene.gone, [Arc::from("n1")]);
+}
+
+#[test]
+fn nobody_is_forgotten_because_of_nodes_that_cannot_be_seen() {
+    let mut scene = Scene::new();
+    scene.hear("n1", START);
+    scene.hear("n2", START);
+    scene.nodes(quiet());
+    scene.pass(Duration::from_hours(1));
+    assert_eq!(scene.gone, [] as [Arc<str>; 0]);
+    scene.nodes(Event::Live);
+    let skipped = vec![Meta { name: "n1".into(), ..Meta::default() }];
+    scene.nodes(Event::Listed { objects: Vec::new(), skipped, first: false, restored: false });
+    scene.pass(Duration::from_mins(1));
+    assert_eq!(scene.gone.first(), Some(&Arc::from("n2")));
+    assert!(!scene.gone.contains(&Arc::from("n1")), "it is there, whatever it is like");
 }
 
 #[test]
