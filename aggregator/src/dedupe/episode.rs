@@ -6,7 +6,7 @@ use std::sync::Arc;
 use rules::Time;
 
 use super::decision::{Decision, Suppression, Waiting};
-use super::issue::{Episode, Issue, IssueKey, Member, MemberId, Phase};
+use super::issue::{Episode, Gone, Issue, IssueKey, Member, MemberId, Phase};
 use super::judge::{Situation, judge};
 use super::{Change, Check, Checked, Dedupe, Effect, NEWEST_EDGES_MAX, NUMBERED_MAX};
 use crate::forward::outbox::{Fate, Intent, Status};
@@ -126,7 +126,7 @@ impl Dedupe {
             since: finding.since,
             ended: None,
             severity: finding.severity,
-            gone: 0,
+            gone: Gone::default(),
         });
         // What the aggregator sees itself it has read from the API already.
         if check.pod.is_empty() || check.member.observer.is_empty() {
@@ -244,10 +244,10 @@ impl Dedupe {
             true => Vec::new(),
             false => issue.members.extract_if(|_, member| is_done(member)).collect(),
         };
-        if let Some(episode) = &mut issue.episode {
-            episode.gone = episode.gone.saturating_add(u32::try_from(done.len()).unwrap_or(u32::MAX));
-        }
         for (id, member) in done {
+            if let Some(episode) = self.episode_mut(key) {
+                episode.gone.add(member.finding.subject.clone());
+            }
             self.effects.push(Effect::Settle(id.clone(), member.revision));
             self.drop_member(&id, &member.finding);
         }

@@ -1,9 +1,9 @@
 //! Issues: findings of one kind under one top owner, from open to resolved.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
-use rules::{Finding, FindingId, Incarnation, Kind, Nature, Owner, Severity, State, Time};
+use rules::{Finding, FindingId, Incarnation, Kind, Nature, Owner, Severity, State, Subject, Time};
 
 use super::decision::{Decision, Suppression, Waiting};
 
@@ -96,9 +96,21 @@ pub struct Episode {
     pub ended: Option<Time>,
     /// How bad it is.
     pub severity: Severity,
-    /// Findings that were part of it and have ended, while others go on.
-    pub gone: u32,
+    /// Who was part of it and is well again, while others go on.
+    pub gone: Gone,
 }
+
+/// Subjects that were part of an episode and no longer are.
+#[derive(Debug, Default)]
+pub struct Gone {
+    /// The first of them, as many as are remembered.
+    pub subjects: HashSet<Subject>,
+    /// How often one was added after that.
+    pub more: usize,
+}
+
+/// The most subjects of an episode that are remembered after their findings have ended.
+const GONE_MAX: usize = 100;
 
 /// Where an episode stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -168,6 +180,17 @@ impl Member {
     /// Whether it waits in an outbox.
     pub fn is_queued(&self) -> bool {
         self.decision == Some(Decision::Pending(Waiting::Queued))
+    }
+}
+
+impl Gone {
+    /// `subject` is part of it no more.
+    pub fn add(&mut self, subject: Subject) {
+        if self.subjects.len() < GONE_MAX {
+            self.subjects.insert(subject);
+        } else if !self.subjects.contains(&subject) {
+            self.more = self.more.saturating_add(1);
+        }
     }
 }
 

@@ -4,13 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use ring::digest::{SHA256, digest};
-use rules::{Finding, Severity, Time};
+use rules::{Finding, Severity, Subject, Time};
 use serde::Serialize;
 
 use super::outbox::{Intent, Status};
 use super::text::shown;
 use super::words;
-use crate::dedupe::issue::Episode;
+use crate::dedupe::issue::{Episode, Gone};
 use crate::dedupe::{Issue, IssueKey};
 use crate::settings::Cluster;
 
@@ -56,7 +56,7 @@ struct OwnerName<'a> {
     name: &'a str,
 }
 
-#[derive(Debug, Default, Serialize)]
+#[derive(Debug, Serialize)]
 struct Pods<'a> {
     total: usize,
     sample: Vec<&'a str>,
@@ -97,14 +97,13 @@ pub fn record<'a>(
     let episode_name = name_of(&[&issue_name, &episode.incarnation.0.to_string()], 8);
     let key = format!("{issue_name}.{episode_name}.{}", intent.revision);
     let speaker = speaker(issue, episode)?;
-    let told: Vec<_> =
-        issue.members.values().filter(|member| member.decision.is_some()).map(|member| &member.finding).collect();
-    let pods = pods(told.iter().copied());
-    let subjects: BTreeSet<_> =
-        told.iter().map(|Finding { subject, .. }| (&subject.namespace, &subject.pod, &subject.node)).collect();
-    let swallowed = self::pods(swallowed);
-    let nodes: BTreeSet<_> =
-        told.iter().map(|finding| &*finding.subject.node).filter(|node| !node.is_empty()).collect();
+    let told = issue.members.values().filter(|member| member.decision.is_some());
+    let here: Vec<_> = told.map(|member| &member.finding.subject).collect();
+    let Gone { subjects: gone, more } = &episode.gone;
+    let pods = Pods::of(here.iter().copied(), gone, *more);
+    let swallowed = Pods::of(swallowed.map(|finding| &finding.subject), [], 0);
+    let nodes = here.iter().copied().chain(gone).map(|subject| &*subject.node).filter(|node| !node.is_empty());
+    let nodes: BTreeSet<_> = nodes.collect();
     let notification = Notification {
         key: &key,
         issue: issue_name,
@@ -124,7 +123,7 @@ pub fn record<'a>(
             finding: speaker,
             since: episode.since,
             ended: episode.ended,
-            subjects: subjects.len() + episode.gone as usize,
+            subjects: if pods.total > 0 { pods.total } else { nodes.len() + more },
             swallowed: swallowed.total,
         }),
         nodes: nodes.into_iter().take(SAMPLE_MAX).collect(),
@@ -138,6 +137,27 @@ pub fn record<'a>(
     };
     let body = serde_json::to_string(&notification).expect("plain strings and numbers have a JSON form");
     Some((Arc::from(key), Arc::from(body)))
+}
+
+impl<'a> Pods<'a> {
+    /// The pods that are `here`, then those that are `gone` and so many more; none if the subjects are no pods.
+    fn of(
+        here: impl IntoIterator<Item = &'a Subject>,
+        gone: impl IntoIterator<Item = &'a Subject>,
+        more: usize,
+    ) -> Self {
+        let pod = |subject: &'a Subject| (&*subject.namespace, &*subject.pod);
+        let here: BTreeSet<_> = here.into_iter().map(pod).filter(|pod| !pod.1.is_empty()).collect();
+        let gone: BTreeSet<_> =
+            gone.into_iter().map(pod).filter(|pod| !pod.1.is_empty() && !here.contains(pod)).collect();
+        let total = match here.len() + gone.len() {
+            0 => 0,
+            known => known + more,
+        };
+        let mut sample: Vec<_> = here.into_iter().chain(gone).take(SAMPLE_MAX).map(|(_, pod)| pod).collect();
+        sample.sort_unstable();
+        Self { total, sample }
+    }
 }
 
 /// The finding whose facts are shown: the one that opened the episode, or else the newest that is there.
@@ -159,11 +179,6 @@ fn evidence(finding: &Finding) -> Evidence {
         memory_limit: evidence.memory_limit.as_deref().map(shown),
         names: evidence.names.iter().map(|name| shown(name)).collect(),
     }
-}
-
-fn pods<'a>(findings: impl Iterator<Item = &'a Finding>) -> Pods<'a> {
-    let names: BTreeSet<_> = findings.map(|finding| &*finding.subject.pod).filter(|pod| !pod.is_empty()).collect();
-    Pods { total: names.len(), sample: names.into_iter().take(SAMPLE_MAX).collect() }
 }
 
 /// A name for what `parts` say together: the first `bytes` bytes of their hash, in hexadecimal.
