@@ -23,3 +23,4 @@ mod listener;
 pub mod pair;
 pub mod processes;
 pub mod receiver;
+pub mod record;

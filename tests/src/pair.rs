@@ -26,6 +26,7 @@ use wire::{Epoch, SessionId};
 
 pub use self::agent::Agent;
 pub use self::world::World;
+use crate::record::{Expected, follow_each_other, sentence_of};
 
 /// When every story begins: 2026-05-01T00:00:00Z.
 pub const START: Time = Time::from_millis(1_777_593_600_000);
@@ -195,10 +196,26 @@ impl Pair {
         self.outbound.taken.iter().map(Told::sentence).collect()
     }
 
-    /// Asserts what the outside took.
+    /// Asserts what the outside took, and that it makes sense as a story.
     #[track_caller]
     pub fn assert_told(&self, expected: &[&str]) {
         assert_eq!(self.told(), expected);
+        let records = self.outbound.taken.iter().map(|told| (told.at, &told.body));
+        assert_eq!(follow_each_other(records, Duration::ZERO), Ok(()));
+    }
+
+    /// Asserts what the outside took, to the letter.
+    #[track_caller]
+    pub fn assert_records(&self, expected: &[Expected]) {
+        let taken = &self.outbound.taken;
+        assert_eq!(
+            taken.iter().map(|told| sentence_of(&told.body)).collect::<Vec<_>>(),
+            expected.iter().map(Expected::sentence).collect::<Vec<_>>()
+        );
+        for (told, expected) in taken.iter().zip(expected) {
+            let differences = expected.differences(&told.body);
+            assert!(differences.is_empty(), "{} is told otherwise:\n{}", expected.sentence(), differences.join("\n"));
+        }
     }
 
     /// Asserts that no two different records came under one key, and none twice that was taken before.

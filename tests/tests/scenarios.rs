@@ -2,18 +2,25 @@
 
 use std::time::Duration;
 
+use rules::{Owner, Time};
+use serde_json::json;
 use tocsin_aggregator::dedupe::decision::{Decision, Suppression};
 use tocsin_aggregator::forward::outbox::{Health, Outcome};
-use tocsin_tests::apiserver::{Container, Deployment, PodTemplate};
+use tocsin_tests::apiserver::{Container, Deployment, PodRef, PodTemplate};
 use tocsin_tests::pair::Pair;
+use tocsin_tests::record::Expected;
 
 const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_mins(1);
 const HOUR: Duration = Duration::from_hours(1);
+/// An agent waits as long for more before it reports.
+const GATHERS: Duration = Duration::from_millis(50);
 const NODES: &[&str] = &["n1", "n2", "n3", "n4", "n5"];
 
+const IMAGE: &str = "registry.example/api:1.8.2";
+
 fn template() -> PodTemplate {
-    PodTemplate::new("api", Container::new("app", "registry.example/api:1.8.2"))
+    PodTemplate::new("api", Container::new("app", IMAGE))
 }
 
 /// A cluster of five nodes with a healthy Deployment spread over them.
@@ -25,18 +32,94 @@ fn with_deployment(replicas: usize) -> (Pair, Deployment) {
     (pair, deployment)
 }
 
+/// What is told when something begins with these pods of the Deployment of [`with_deployment`], but for its own words.
+fn begins(pods: &[PodRef], since: Time) -> Expected {
+    let mut names: Vec<_> = pods.iter().map(|pod| pod.name.clone()).collect();
+    names.sort();
+    Expected {
+        revision: 1,
+        status: "firing",
+        severity: "critical",
+        cluster: ["prod-eu-1".to_owned(), "cluster-uid".to_owned()],
+        namespace: "payments".to_owned(),
+        owner: Owner { kind: "Deployment".into(), name: "api".into() },
+        container: "app",
+        nodes: NODES[..pods.len()].iter().map(ToString::to_string).collect(),
+        pods: names,
+        since: Some(since),
+        ..Expected::default()
+    }
+}
+
+/// The beginning of a crash loop.
+fn loops(pods: &[PodRef], since: Time) -> Expected {
+    let who = if pods.len() == 1 { "1 pod".to_owned() } else { format!("{} pods", pods.len()) };
+    Expected {
+        kind: "CrashLoopBackOff",
+        title: "payments/Deployment api is crash-looping".to_owned(),
+        text: format!("{who} since {{since}}. Container `app` exited 1, 3 restarts. Image {IMAGE}."),
+        evidence: json!({
+            "reason": "Error", "exitCode": 1, "restarts": 3, "image": IMAGE, "memoryLimit": "256Mi",
+        }),
+        look: format!("kubectl -n payments logs {} -c app --previous", pods[0].name),
+        quiet: "annotate the pods of payments/Deployment api with tocsin.dev/ignore=CrashLoopBackOff".to_owned(),
+        ..begins(pods, since)
+    }
+}
+
+/// The end of a crash loop of several pods; whichever of them is shown.
+fn loops_no_more(begun: &Expected, ended: Time) -> Expected {
+    let who = begun.pods.len();
+    Expected {
+        revision: 2,
+        status: "resolved",
+        title: "payments/Deployment api runs again".to_owned(),
+        text: format!(
+            "{who} pods from {{since}}, for {{lasted}}. Container `app` exited 1{{restarts}}. Image {IMAGE}."
+        ),
+        evidence: json!({
+            "reason": "Error", "exitCode": 1, "restarts": "*", "image": IMAGE, "memoryLimit": "256Mi",
+        }),
+        look: "kubectl -n payments logs api-* -c app --previous".to_owned(),
+        ended: Some(ended),
+        ..begun.clone()
+    }
+}
+
 #[test]
 fn a_crash_loop_is_told_once_and_resolved_once() {
     let (mut pair, deployment) = with_deployment(3);
+    let begun = loops(&deployment.pods, pair.now());
     for pod in &deployment.pods {
         pair.change(|world| world.crash_loop(pod, 3));
     }
     pair.pass(20 * MINUTE).assert_told(&["CrashLoopBackOff api firing"]);
+    let ended = loops_no_more(&begun, pair.now() + 10 * MINUTE + GATHERS);
     for pod in &deployment.pods {
         pair.change(|world| world.run(pod));
     }
     pair.pass(20 * MINUTE).assert_told(&["CrashLoopBackOff api firing", "CrashLoopBackOff api resolved"]);
+    pair.assert_records(&[begun, ended]);
     pair.assert_keys_are_stable();
+    pair.assert_nothing_is_left();
+}
+
+#[test]
+fn a_pod_that_is_well_before_the_others_counts_in_the_end_and_once() {
+    let (mut pair, deployment) = with_deployment(3);
+    let (first, others) = deployment.pods.split_first().expect("there are three");
+    let begun = loops(&deployment.pods, pair.now());
+    for pod in &deployment.pods {
+        pair.change(|world| world.crash_loop(pod, 3));
+    }
+    pair.change(|world| world.run(first)).pass(20 * MINUTE);
+    pair.change(|world| world.crash_loop(first, 3)).pass(MINUTE);
+    pair.change(|world| world.run(first)).pass(20 * MINUTE);
+    let ended = loops_no_more(&begun, pair.now() + 10 * MINUTE + GATHERS);
+    for pod in others {
+        pair.change(|world| world.run(pod));
+    }
+    pair.pass(20 * MINUTE).assert_records(&[begun, ended]);
     pair.assert_nothing_is_left();
 }
 
@@ -73,8 +156,22 @@ fn agent_and_aggregator_both_killed_lose_nothing() {
 #[test]
 fn an_aggregator_killed_between_acceptance_and_delivery_loses_nothing() {
     let (mut pair, deployment) = with_deployment(1);
+    let pod = &deployment.pods[0];
+    let killed = Expected {
+        kind: "OOMKilled",
+        title: "payments/Deployment api was killed for want of memory".to_owned(),
+        text: format!(
+            "1 pod since {{since}}. Container `app` exited 137 (killed), memory limit 256Mi. Image {IMAGE}. OOMKilled"
+        ),
+        evidence: json!({
+            "reason": "OOMKilled", "exitCode": 137, "restarts": 0, "image": IMAGE, "memoryLimit": "256Mi",
+        }),
+        look: format!("kubectl -n payments describe pod {}", pod.name),
+        quiet: "annotate the pods of payments/Deployment api with tocsin.dev/ignore=OOMKilled".to_owned(),
+        ..begins(&deployment.pods, pair.now())
+    };
     pair.outbound.answer = None;
-    pair.change(|world| world.oom_kill(&deployment.pods[0])).pass(10 * SECOND);
+    pair.change(|world| world.oom_kill(pod)).pass(10 * SECOND);
     assert_eq!(pair.pipeline().dedupe().accounts().observed(), 1, "it was accepted");
     pair.assert_told(&[]);
 
@@ -82,6 +179,7 @@ fn an_aggregator_killed_between_acceptance_and_delivery_loses_nothing() {
     pair.outbound.answer = Some(Outcome::Delivered);
     pair.start_aggregator();
     pair.pass(2 * MINUTE).assert_told(&["OOMKilled api firing"]);
+    pair.assert_records(&[killed]);
     let keys: Vec<_> = pair.outbound.sent.iter().map(|told| &told.key).collect();
     assert!(keys.iter().all(|key| *key == keys[0]), "the same key before and after: {keys:?}");
 }
@@ -159,14 +257,41 @@ fn a_node_that_dies_with_a_hundred_pods_is_one_message() {
 #[test]
 fn a_node_that_dies_while_its_agent_still_reports_is_one_message() {
     let mut pair = Pair::with_nodes(NODES);
-    pair.world.deploy("payments", "api", 100, &template(), &["n1"]);
+    let deployment = pair.world.deploy("payments", "api", 100, &template(), &["n1"]);
     pair.pass(MINUTE);
+    let mut swallowed: Vec<_> = deployment.pods.iter().map(|pod| pod.name.clone()).collect();
+    swallowed.sort();
+    let died = Expected {
+        kind: "NodeNotReady",
+        namespace: String::new(),
+        owner: Owner { kind: "Node".into(), name: "n1".into() },
+        container: "",
+        pods: Vec::new(),
+        swallowed,
+        title: "Node n1 stopped answering".to_owned(),
+        text:
+            "Since {since}. NodeStatusUnknown: Kubelet stopped posting node status. It explains what 100 pods suffer; \
+               they get no messages of their own."
+                .to_owned(),
+        evidence: json!({"reason": "NodeStatusUnknown", "message": "Kubelet stopped posting node status."}),
+        look: "kubectl describe node n1".to_owned(),
+        quiet: "set rules.NodeNotReady.enabled=false".to_owned(),
+        ..begins(&deployment.pods[..1], pair.now())
+    };
     pair.change(|world| world.node_dies("n1")).pass(10 * MINUTE);
     pair.assert_told(&["NodeNotReady n1 firing"]);
-    let told = pair.outbound.taken[0].body.clone();
-    assert_eq!(told["swallowed"]["total"], 100, "{told:#}");
+    let recovered = Expected {
+        revision: 2,
+        status: "resolved",
+        swallowed: Vec::new(),
+        title: "Node n1 answers again".to_owned(),
+        text: "From {since}, for {lasted}. It was: NodeStatusUnknown: Kubelet stopped posting node status.".to_owned(),
+        ended: Some(pair.now() + 5 * MINUTE),
+        ..died.clone()
+    };
     pair.change(|world| world.node_recovers("n1")).pass(HOUR);
     pair.assert_told(&["NodeNotReady n1 firing", "NodeNotReady n1 resolved"]);
+    pair.assert_records(&[died, recovered]);
 }
 
 #[test]
@@ -189,15 +314,37 @@ fn an_oom_kill_three_weeks_old_is_not_told_at_the_first_install() {
 #[test]
 fn an_agent_that_falls_silent_is_told_and_its_findings_freeze() {
     let (mut pair, deployment) = with_deployment(1);
-    pair.change(|world| world.crash_loop(&deployment.pods[0], 4)).pass(MINUTE);
+    let begun = loops(&deployment.pods, pair.now());
+    pair.change(|world| world.crash_loop(&deployment.pods[0], 3)).pass(MINUTE);
+    let silent = Expected {
+        kind: "AgentSilent",
+        severity: "warning",
+        namespace: String::new(),
+        owner: Owner { kind: "DaemonSet".into(), name: "tocsin-node-agent".into() },
+        container: "",
+        pods: Vec::new(),
+        // Heartbeats have jitter.
+        since: None,
+        title: "DaemonSet tocsin-node-agent is not heard".to_owned(),
+        text: "Since {since}. NoHeartbeat".to_owned(),
+        evidence: json!({"reason": "NoHeartbeat"}),
+        look: "kubectl get pods -A -o wide --field-selector spec.nodeName=n1".to_owned(),
+        quiet: "set rules.AgentSilent.enabled=false".to_owned(),
+        ..begins(&deployment.pods, pair.now())
+    };
     pair.kill_agent("n1");
     pair.pass(HOUR);
     pair.assert_told(&["CrashLoopBackOff api firing", "AgentSilent tocsin-node-agent firing"]);
+    let heard = Expected {
+        revision: 2,
+        status: "resolved",
+        title: "DaemonSet tocsin-node-agent is heard again".to_owned(),
+        text: "From {since}, for {lasted}. It was: NoHeartbeat".to_owned(),
+        ..silent.clone()
+    };
     pair.start_agent("n1");
-    pair.pass(HOUR);
-    let told = pair.told();
-    assert_eq!(told.last().map(String::as_str), Some("AgentSilent tocsin-node-agent resolved"));
-    assert_eq!(told.len(), 3, "the crash loop goes on, untold again: {told:?}");
+    // The crash loop goes on, untold again.
+    pair.pass(HOUR).assert_records(&[begun, silent, heard]);
 }
 
 #[test]
