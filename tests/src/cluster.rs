@@ -53,6 +53,8 @@ use crate::images::Image;
 
 /// Each step of the start has this long. A cold machine with both cores busy needs about half of it.
 const START_LIMIT: Duration = Duration::from_mins(2);
+/// Of so many failed runs the logs are kept.
+const LOGS_KEPT_MAX: usize = 10;
 
 const ETCD: &str = "etcd";
 const APISERVER: &str = "kube-apiserver";
@@ -99,7 +101,7 @@ impl Cluster {
         let started = Stopwatch::start();
         let parts = Parts::locate()?;
         let machine = Machine::lock(&run_folders())?;
-        cleanup::leftovers(&run_folders())?;
+        cleanup::leftovers(&machine)?;
         machine.remember()?;
         let name = unused_name();
         let folder = run_folders().join(&name);
@@ -123,7 +125,7 @@ impl Cluster {
     /// Takes down the clusters of test processes that are no more.
     pub fn clean_leftovers() -> Result<()> {
         let machine = Machine::lock(&run_folders())?;
-        cleanup::leftovers(&run_folders())?;
+        cleanup::leftovers(&machine)?;
         machine.restore_if_unused()
     }
 
@@ -240,9 +242,10 @@ impl Cluster {
         self.processes.signal(KUBELET, Signal::CONT)
     }
 
-    /// Ends the API server: connections are refused from then on.
-    pub fn stop_apiserver(&mut self) -> Result<()> {
-        self.processes.stop(APISERVER)
+    /// Kills the API server: connections break, and are refused from then on. One that is asked to end keeps its watches
+    /// open for a while in which nobody can write any more, so that what they show grows old.
+    pub fn kill_apiserver(&mut self) -> Result<()> {
+        self.processes.kill(APISERVER)
     }
 
     /// Starts the API server again and waits until it is ready.
@@ -254,7 +257,7 @@ impl Cluster {
 
     /// All watches end, and clients have to connect anew.
     pub fn restart_apiserver(&mut self) -> Result<()> {
-        self.stop_apiserver()?;
+        self.kill_apiserver()?;
         self.start_apiserver()
     }
 
@@ -306,10 +309,11 @@ impl Cluster {
 
     fn take_down(&mut self) -> Result<()> {
         self.down = true;
-        let done = cleanup::take_down(&self.folder);
+        let machine = Machine::lock(&run_folders())?;
+        let done = cleanup::take_down(&self.folder, &machine);
         self.processes.reap();
         done?;
-        Machine::lock(&run_folders())?.restore_if_unused()
+        machine.restore_if_unused()
     }
 
     fn control_plane(&self) -> ControlPlane<'_> {
@@ -363,11 +367,19 @@ fn unused_name() -> String {
     format!("tocsin-{}-{}", std::process::id(), STARTED.fetch_add(1, Ordering::Relaxed))
 }
 
+/// Copies the logs of a failed run, and forgets those of runs long ago.
 fn keep_logs(logs: &Path, kept: &Path) -> Result<()> {
     fs::create_dir_all(kept)?;
     for entry in fs::read_dir(logs)? {
         let entry = entry?;
         fs::copy(entry.path(), kept.join(entry.file_name()))?;
+    }
+    let parent = kept.parent().context("logs are kept in a folder of their own")?;
+    let modified = |entry: &fs::DirEntry| entry.metadata().and_then(|its| its.modified()).ok();
+    let mut runs: Vec<_> = fs::read_dir(parent)?.flatten().collect();
+    runs.sort_by_key(|run| std::cmp::Reverse(modified(run)));
+    for run in runs.iter().skip(LOGS_KEPT_MAX) {
+        fs::remove_dir_all(run.path())?;
     }
     Ok(())
 }

@@ -6,7 +6,7 @@
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
 use std::net::TcpStream;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
@@ -70,9 +70,13 @@ fn a_crashed_run_is_taken_down_by_the_next() -> Result<()> {
     crashing.wait()?;
     let name = name.context("the held cluster did not start")?;
 
+    let half_made = format!("half-made-{}", std::process::id());
+    fs::create_dir(run_folders().join(&half_made))?;
     ensure!(!traces(&name)?.is_empty(), "a cluster that was not stopped leaves traces, or this test sees none");
     Cluster::clean_leftovers()?;
-    ensure!(traces(&name)?.is_empty(), "left behind: {:#?}", traces(&name)?);
+    for name in [name, half_made] {
+        ensure!(traces(&name)?.is_empty(), "left behind: {:#?}", traces(&name)?);
+    }
     Ok(())
 }
 
@@ -83,7 +87,8 @@ fn hold_a_cluster() -> Result<()> {
     let mut cluster = Cluster::start(Options::default())?;
     cluster.create(&pod("running", &json!({})))?;
     let log = cluster.logs_dir().join("kubelet.log");
-    let of_the_test = cluster.command_in("tail").arg("-f").arg(log).stdout(Stdio::null()).spawn()?;
+    let start = || cluster.command_in("tail").arg("-f").arg(&log).stdout(Stdio::null()).spawn();
+    let (of_the_test, _unknown) = (start()?, start()?);
     cluster.end_with("tail", of_the_test.id())?;
     reaches(&cluster, "running", |pod| container(pod)["state"].get("running").is_some())?;
     println!("\nholds {}", cluster.name());
@@ -199,6 +204,11 @@ fn capture(name: &str, object: &Value) -> Result<()> {
     fs::write(Path::new(&folder).join(format!("{name}.json")), format!("{object:#}\n")).context("writing a fixture")
 }
 
+/// Where clusters have their folders.
+fn run_folders() -> PathBuf {
+    std::env::temp_dir().join("tocsin-cluster")
+}
+
 /// Everything on this machine that still has the cluster's name in it.
 fn traces(name: &str) -> Result<Vec<String>> {
     let mut found = Vec::new();
@@ -213,9 +223,8 @@ fn traces(name: &str) -> Result<Vec<String>> {
     }
     let mounts = fs::read_to_string("/proc/self/mountinfo")?;
     found.extend(mounts.lines().filter(|mount| mount.contains(name)).map(str::to_owned));
-    let run_folders = std::env::temp_dir().join("tocsin-cluster");
     let cgroups = fs::read_dir("/sys/fs/cgroup")?.flatten().map(|hierarchy| hierarchy.path());
-    let named = cgroups.chain([run_folders, "/run/netns".into()]).map(|folder| folder.join(name));
+    let named = cgroups.chain([run_folders(), "/run/netns".into()]).map(|folder| folder.join(name));
     found.extend(named.filter(|path| path.exists()).map(|path| path.display().to_string()));
     let links = fs::read_dir("/var/log/containers").into_iter().flatten().flatten().filter_map(|link| {
         let target = fs::read_link(link.path()).ok()?;

@@ -1,5 +1,6 @@
 //! Taking a cluster down by its journal, whoever started it: this process at the end of a test, or the next one after a
-//! crash. Only what the journal names, or what lies below the run folder and the cluster's cgroup, is touched.
+//! crash. Only what the journal names, or what is below the run folder, in the cluster's cgroup or in its network, is
+//! touched.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -11,6 +12,7 @@ use rustix::process::Signal;
 
 use super::cgroups;
 use super::journal::{self, Made};
+use super::machine::Machine;
 use super::network::NetworkNamespace;
 use super::node::containerd_socket;
 use super::process_id::ProcessId;
@@ -19,25 +21,25 @@ use super::wait::Stopwatch;
 /// A killed process is gone as soon as the kernel has freed its memory.
 const KILL_LIMIT: Duration = Duration::from_secs(20);
 
-/// Takes down what earlier test processes left in `parent`. Clusters whose owner lives are left alone.
-pub(super) fn leftovers(parent: &Path) -> Result<()> {
-    let Ok(entries) = fs::read_dir(parent) else { return Ok(()) };
-    for folder in entries.flatten().map(|entry| entry.path()).filter(|path| path.is_dir()) {
+/// Takes down what earlier test processes left among the run folders. Clusters whose owner lives are left alone.
+pub(super) fn leftovers(machine: &Machine) -> Result<()> {
+    for folder in machine.run_folders()? {
         let owner = journal::read(&folder).into_iter().find_map(|made| match made {
             Made::Owner(owner) => Some(owner),
             _ => None,
         });
-        // A folder without an owner is one that is being made at this moment, or empty; either way it holds nothing.
-        if owner.is_some_and(|owner| !owner.lives()) {
+        // Nobody makes a run folder while the machine is locked: one without an owner was left half made, or half removed.
+        if owner.is_none_or(|owner| !owner.lives()) {
             eprintln!("cluster: taking down what an earlier run left in {}", folder.display());
-            take_down(&folder)?;
+            take_down(&folder, machine)?;
         }
     }
     Ok(())
 }
 
-/// Ends all processes of the cluster, then removes what they used. May be called again after an error.
-pub(super) fn take_down(run_folder: &Path) -> Result<()> {
+/// Ends all processes of the cluster, then removes what they used. May be called again after an error. The machine is
+/// locked, so that nobody else does the same.
+pub(super) fn take_down(run_folder: &Path, _machine: &Machine) -> Result<()> {
     let made = journal::read(run_folder);
     // The youngest first: the kubelet would start anew what ends below it. No program is asked to end in order: nothing
     // of it is kept, and an API server whose etcd is gone would never end.
@@ -50,8 +52,15 @@ pub(super) fn take_down(run_folder: &Path) -> Result<()> {
         shim.signal(Signal::KILL)?;
     }
     for entry in &made {
-        if let Made::Cgroup(name) = entry {
-            kill_cgroup(name)?;
+        match entry {
+            Made::Cgroup(name) => kill_cgroup(name)?,
+            // One that was started in the moment of a crash is in no journal.
+            Made::NetworkNamespace(name) => {
+                for process in NetworkNamespace::named(name).processes()? {
+                    process.signal(Signal::KILL)?;
+                }
+            }
+            Made::Owner(_) | Made::Process { .. } => {}
         }
     }
     unmount_below(run_folder)?;
@@ -63,6 +72,12 @@ pub(super) fn take_down(run_folder: &Path) -> Result<()> {
         }
     }
     remove_log_links(run_folder);
+    // The journal last: without it nobody would know what else there was.
+    let entries = fs::read_dir(run_folder).with_context(|| format!("reading {}", run_folder.display()))?;
+    for entry in entries.flatten().map(|entry| entry.path()).filter(|path| *path != journal::path_in(run_folder)) {
+        let removed = if entry.is_dir() { fs::remove_dir_all(&entry) } else { fs::remove_file(&entry) };
+        removed.with_context(|| format!("removing {}", entry.display()))?;
+    }
     fs::remove_dir_all(run_folder).with_context(|| format!("removing {}", run_folder.display()))
 }
 

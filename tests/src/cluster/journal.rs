@@ -50,6 +50,7 @@ pub(super) fn read(run_folder: &Path) -> Vec<Made> {
     text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
 }
 
-fn path_in(run_folder: &Path) -> PathBuf {
+/// Where the journal of a run folder is.
+pub(super) fn path_in(run_folder: &Path) -> PathBuf {
     run_folder.join(FILE_NAME)
 }

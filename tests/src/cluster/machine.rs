@@ -42,6 +42,12 @@ impl Machine {
         Ok(Self { parent: parent.to_owned(), _lock: lock })
     }
 
+    /// The run folders of all clusters that run or crashed.
+    pub(super) fn run_folders(&self) -> Result<Vec<PathBuf>> {
+        let entries = fs::read_dir(&self.parent).with_context(|| format!("reading {}", self.parent.display()))?;
+        Ok(entries.flatten().map(|entry| entry.path()).filter(|path| path.is_dir()).collect())
+    }
+
     /// Does nothing if another cluster runs, or crashed: then what is to be put back is noted already.
     pub(super) fn remember(&self) -> Result<()> {
         if self.file().exists() {
@@ -57,9 +63,8 @@ impl Machine {
 
     /// Does nothing while a cluster's folder is left.
     pub(super) fn restore_if_unused(&self) -> Result<()> {
-        let in_use = fs::read_dir(&self.parent)?.flatten().any(|entry| entry.path().is_dir());
         let Ok(noted) = fs::read_to_string(self.file()) else { return Ok(()) };
-        if in_use {
+        if !self.run_folders()?.is_empty() {
             return Ok(());
         }
         let before: Before = serde_json::from_str(&noted).context("reading the machine's settings of before")?;

@@ -1,6 +1,8 @@
 //! The network namespace that is the cluster's only network: it has no way out of the machine.
 
 use std::ffi::OsStr;
+use std::fs;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::PathBuf;
 use std::process::Command;
 
@@ -8,6 +10,7 @@ use anyhow::{Context, Result};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 use super::command::output;
+use super::process_id::ProcessId;
 
 /// The node's address, on a bridge of its own.
 pub(super) const NODE_ADDRESS: &str = "10.89.0.1";
@@ -54,6 +57,21 @@ impl NetworkNamespace {
         Ok(())
     }
 
+    /// The processes that run inside, but for this one; none where there is no such namespace.
+    pub(super) fn processes(&self) -> Result<Vec<ProcessId>> {
+        let Ok(inside) = fs::metadata(self.path()) else { return Ok(Vec::new()) };
+        let mut found = Vec::new();
+        for entry in fs::read_dir("/proc").context("listing processes")?.flatten() {
+            let Some(number) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else { continue };
+            let is_inside = fs::metadata(entry.path().join("ns/net"))
+                .is_ok_and(|its| (its.dev(), its.ino()) == (inside.dev(), inside.ino()));
+            if is_inside && number != std::process::id().cast_signed() {
+                found.extend(ProcessId::of(number));
+            }
+        }
+        Ok(found)
+    }
+
     /// A command that runs inside. Not `ip netns exec`: that one remounts /sys, and the kubelet then finds no cgroups.
     pub(super) fn command(&self, program: impl AsRef<OsStr>) -> Command {
         let mut command = Command::new("nsenter");
@@ -64,7 +82,7 @@ impl NetworkNamespace {
     /// Moves the calling thread, and those it starts from now on.
     pub(super) fn enter(&self) -> Result<()> {
         let path = self.path();
-        let namespace = std::fs::File::open(&path).with_context(|| format!("opening {}", path.display()))?;
+        let namespace = fs::File::open(&path).with_context(|| format!("opening {}", path.display()))?;
         let kind = Some(LinkNameSpaceType::Network);
         move_into_link_name_space(std::os::fd::AsFd::as_fd(&namespace), kind).context("entering the cluster's network")
     }

@@ -42,8 +42,16 @@ impl Node<'_> {
         let shims = program.parent().context("a program lies in a folder")?;
         let mut path = vec![shims.to_owned()];
         path.extend(std::env::split_paths(&std::env::var_os("PATH").unwrap_or_default()));
+        // What its shims put there for a moment stays when they are killed in it.
+        let temporary = self.folder.join("tmp");
+        std::fs::create_dir_all(&temporary)?;
         let mut command = self.network.command(&program);
-        command.arg("--config").arg(config).env("PATH", std::env::join_paths(path)?);
+        command
+            .arg("--config")
+            .arg(config)
+            .env("PATH", std::env::join_paths(path)?)
+            .env("TMPDIR", &temporary)
+            .env("XDG_RUNTIME_DIR", &temporary);
         Ok(command)
     }
 

@@ -3,7 +3,6 @@
 use std::fs::OpenOptions;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use rustix::process::Signal;
@@ -13,8 +12,6 @@ use super::process_id::ProcessId;
 
 /// How much of a log an error shows.
 const LOG_TAIL_LINES: usize = 15;
-/// An API server with open watches takes its time; it is killed after this one.
-const GRACE: Duration = Duration::from_secs(5);
 
 pub(super) struct Processes {
     journal: Journal,
@@ -59,14 +56,11 @@ impl Processes {
         running.with_context(|| format!("{role} is not running"))?.id.signal(signal)
     }
 
-    /// Ends one program: asks first, then insists.
-    pub(super) fn stop(&mut self, role: &str) -> Result<()> {
+    /// Ends one program without asking, and waits for that.
+    pub(super) fn kill(&mut self, role: &str) -> Result<()> {
         let index = self.running.iter().position(|running| running.role == role);
         let mut running = self.running.swap_remove(index.with_context(|| format!("{role} is not running"))?);
-        running.id.signal(Signal::TERM)?;
-        if !running.id.ends_within(GRACE)? {
-            running.id.signal(Signal::KILL)?;
-        }
+        running.id.signal(Signal::KILL)?;
         running.child.wait()?;
         Ok(())
     }
