@@ -4,6 +4,8 @@
 //! no more rights than they need (`tests/cluster/tocsin.yaml`); a receiver stands for the world outside. The rules'
 //! sustains and holds are seconds here. What is told and not expected fails the test at once, whenever it comes.
 
+#[path = "cluster_scenarios/failures.rs"]
+mod failures;
 #[path = "cluster_scenarios/outside.rs"]
 mod outside;
 #[path = "cluster_scenarios/tocsin.rs"]
@@ -13,31 +15,22 @@ mod workloads;
 
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, ensure};
-use tocsin_tests::cluster::{Cluster, Options, condition};
+use anyhow::{Context as _, Result};
+use tocsin_tests::cluster::{Cluster, Options};
 
-use outside::{Outside, Status, Told};
-use tocsin::Tocsin;
+use failures::{Scene, failures, node_answers, node_is_silent};
+use outside::Outside;
+use tocsin::{CLUSTER_NAME, Tocsin};
 use workloads::{NAMESPACE, deployment, ready_if};
 
 /// Far above what any step takes, also while other tests keep the machine busy.
 const LIMIT: Duration = Duration::from_mins(2);
 
-/// Kind, owner and what is wrong with it.
-const FAILURES: [(&str, &str); 6] = [
-    ("CrashLoopBackOff", "crashing"),
-    ("ImagePull", "imageless"),
-    ("OOMKilled", "hungry"),
-    ("NotReady", "unready"),
-    ("Unschedulable", "huge"),
-    ("Evicted", "littering"),
-];
-
 #[test]
 fn each_real_failure_is_told_once_and_once_that_it_is_over() -> Result<()> {
     let mut cluster = Cluster::start(Options::default())?;
     cluster.enter_network()?;
-    let outside = Outside::start()?;
+    let outside = Outside::start(&cluster.scratch_dir())?;
     let tocsin = Tocsin::start(&mut cluster, &outside)?;
     let played = play(&mut cluster, &outside, &tocsin);
     let ended = played.and_then(|()| tocsin.balances());
@@ -50,30 +43,41 @@ fn each_real_failure_is_told_once_and_once_that_it_is_over() -> Result<()> {
 }
 
 fn play(cluster: &mut Cluster, outside: &Outside, tocsin: &Tocsin) -> Result<()> {
+    let id = cluster.get(&["namespace", "kube-system"])?["metadata"]["uid"].as_str().map(str::to_owned);
+    let scene = Scene {
+        cluster: [CLUSTER_NAME.to_owned(), id.context("kube-system has a uid")?],
+        node: cluster.node_name().to_owned(),
+    };
+
     // What is healthy comes first: the rest of the test is the time in which it could still be told of.
     healthy_changes(cluster)?;
+    outside.hears(Vec::new(), Duration::ZERO)?;
 
+    let failures = failures();
     start_failures(cluster)?;
-    let firing = FAILURES.map(|(kind, owner)| Told::new(kind, NAMESPACE, "Deployment", owner, Status::Firing));
-    outside.hears(&firing, LIMIT)?;
+    let first = failures.iter().map(|failure| first_pod(cluster, failure.owner)).collect::<Result<Vec<_>>>()?;
+    let firing = failures.iter().zip(&first).map(|(failure, pod)| failure.firing(&scene, pod)).collect();
+    outside.hears(firing, LIMIT)?;
 
+    // One more pod with the same failure is nothing new.
+    in_namespace(cluster, &["scale", "deployment/crashing", "--replicas=2"])?;
+    tocsin.until_members("CrashLoopBackOff", "crashing", 2, LIMIT)?;
+
+    let crashing = pods_of(cluster, &["-l", "app=crashing"])?;
     cluster.restart_apiserver()?;
-    end_failures(cluster)?;
-    let resolved = FAILURES.map(|(kind, owner)| Told::new(kind, NAMESPACE, "Deployment", owner, Status::Resolved));
-    outside.hears(&resolved, LIMIT)?;
+    let evicted = end_failures(cluster)?;
+    let resolved = failures.iter().zip(first).map(|(failure, first)| match failure.owner {
+        "crashing" => failure.resolved(&scene, &crashing),
+        "littering" => failure.resolved(&scene, &evicted),
+        _ => failure.resolved(&scene, &[first]),
+    });
+    outside.hears(resolved.collect(), LIMIT)?;
 
-    let node = cluster.node_name().to_owned();
-    let told = |status| [Told::new("NodeNotReady", "", "Node", &node, status)];
+    let on_node = pods_of(cluster, &["--all-namespaces"])?;
     cluster.pause_kubelet()?;
-    let records = outside.hears(&told(Status::Firing), LIMIT)?;
-    ensure!(records[0]["nodes"][0] == *node, "{:#}", records[0]);
-    // Long enough for Kubernetes to say of every pod that it is not ready, and for that to last.
-    cluster.watch(&["pods", "-n", NAMESPACE, "-l", "app=web"], LIMIT, |pod| {
-        (condition(pod, "Ready") == Some("False")).then_some(())
-    })?;
-    tocsin.until_inhibited(LIMIT)?;
+    outside.hears(vec![node_is_silent(&scene, &on_node)], LIMIT)?;
     cluster.resume_kubelet()?;
-    outside.hears(&told(Status::Resolved), LIMIT)?;
+    outside.hears(vec![node_answers(&scene)], LIMIT)?;
     tocsin.until_nothing_is_open(LIMIT)?;
     outside.is_complete()
 }
@@ -82,13 +86,12 @@ fn play(cluster: &mut Cluster, outside: &Outside, tocsin: &Tocsin) -> Result<()>
 fn healthy_changes(cluster: &Cluster) -> Result<()> {
     let web = deployment("web", 3, "sleep 36000", Some(&ready_if("true")));
     cluster.apply(&web.to_string())?;
-    let in_namespace = |arguments: &[&str]| cluster.kubectl(&[&["-n", NAMESPACE], arguments].concat());
-    let rolled_out = || in_namespace(&["rollout", "status", "deployment/web", "--timeout=120s"]);
+    let rolled_out = || in_namespace(cluster, &["rollout", "status", "deployment/web", "--timeout=120s"]);
     rolled_out()?;
-    in_namespace(&["rollout", "restart", "deployment/web"])?;
+    in_namespace(cluster, &["rollout", "restart", "deployment/web"])?;
     rolled_out()?;
-    in_namespace(&["delete", "pods", "-l", "app=web"])?;
-    rolled_out().map(|_| ()).context("after the pods were deleted")
+    in_namespace(cluster, &["delete", "pods", "-l", "app=web"])?;
+    rolled_out().context("after the pods were deleted")
 }
 
 fn start_failures(cluster: &Cluster) -> Result<()> {
@@ -98,10 +101,8 @@ fn start_failures(cluster: &Cluster) -> Result<()> {
     Ok(())
 }
 
-/// Removes each cause in the way that its people would.
-fn end_failures(cluster: &mut Cluster) -> Result<()> {
-    let in_namespace =
-        |cluster: &Cluster, arguments: &[&str]| cluster.kubectl(&[&["-n", NAMESPACE], arguments].concat()).map(|_| ());
+/// Removes each cause in the way that its people would. Returns the pods that had been evicted.
+fn end_failures(cluster: &mut Cluster) -> Result<Vec<String>> {
     for workload in workloads::mended() {
         cluster.apply(&workload.to_string())?;
     }
@@ -110,5 +111,30 @@ fn end_failures(cluster: &mut Cluster) -> Result<()> {
     })?;
     in_namespace(cluster, &["rollout", "status", "deployment/littering", "--timeout=120s"])?;
     // Evicted pods lie around until somebody takes them away.
-    in_namespace(cluster, &["delete", "pods", "-l", "app=littering", "--field-selector=status.phase=Failed"])
+    let evicted = ["-l", "app=littering", "--field-selector=status.phase=Failed"];
+    let names = pods_of(cluster, &evicted)?;
+    in_namespace(cluster, &[&["delete", "pods"], &evicted[..]].concat())?;
+    Ok(names)
+}
+
+/// The pod that a Deployment began with.
+fn first_pod(cluster: &mut Cluster, deployment: &str) -> Result<String> {
+    let label = format!("app={deployment}");
+    cluster.wait_for("a Deployment's pod", LIMIT, |cluster| {
+        let pods = cluster.get(&["pods", "-n", NAMESPACE, "-l", &label, "--sort-by=.metadata.creationTimestamp"])?;
+        Ok(pods["items"][0]["metadata"]["name"].as_str().map(str::to_owned))
+    })
+}
+
+/// The names of the pods that kubectl's arguments select, in order.
+fn pods_of(cluster: &Cluster, selection: &[&str]) -> Result<Vec<String>> {
+    let pods = cluster.get(&[&["pods", "-n", NAMESPACE], selection].concat())?;
+    let items = pods["items"].as_array().context("a list has items")?.iter();
+    let mut names: Vec<_> = items.filter_map(|pod| pod["metadata"]["name"].as_str().map(str::to_owned)).collect();
+    names.sort();
+    Ok(names)
+}
+
+fn in_namespace(cluster: &Cluster, arguments: &[&str]) -> Result<()> {
+    cluster.kubectl(&[&["-n", NAMESPACE], arguments].concat()).map(|_| ())
 }

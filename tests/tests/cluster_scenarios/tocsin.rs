@@ -15,6 +15,8 @@ use tocsin_tests::processes::{Ended, Process, Programs, tail};
 use crate::outside::Outside;
 use crate::workloads::NAMESPACE;
 
+/// What its people call the cluster.
+pub(crate) const CLUSTER_NAME: &str = "real";
 /// Rights, ServiceAccounts, and the DaemonSet whose pod stands for the agent.
 const MANIFEST: &str = include_str!("../../cluster/tocsin.yaml");
 const OWN: &str = "tocsin";
@@ -84,11 +86,14 @@ impl Tocsin {
         Ok(tocsin)
     }
 
-    /// Waits until what a node's failure explains is held back.
-    pub(crate) fn until_inhibited(&self, limit: Duration) -> Result<()> {
-        self.aggregator.until("pods' findings explained by their node's", limit, || {
-            let figures = self.figures()?;
-            Ok((figure(&figures, "tocsin_findings{decision=\"inhibited\",state=\"pending\"}")? > 0).then_some(()))
+    /// Waits until an issue that was told of has so many findings, and all of them are decided.
+    pub(crate) fn until_members(&self, kind: &str, owner: &str, count: usize, limit: Duration) -> Result<()> {
+        self.aggregator.until(&format!("{kind} of {owner} has {count} members"), limit, || {
+            let open: Value = serde_json::from_str(&http_get(&self.api, "/api/v1/issues")?)?;
+            let mut issues = open["issues"].as_array().into_iter().flatten();
+            let issue = issues.find(|issue| issue["kind"] == kind && issue["owner"]["name"] == owner);
+            let members = issue.and_then(|issue| issue["members"]["list"].as_array()).into_iter().flatten();
+            Ok((members.filter(|member| member["isFinal"] == true).count() == count).then_some(()))
         })
     }
 
@@ -178,7 +183,7 @@ fn config(outside: &Outside) -> Value {
     let slow = json!({"sustain": "15s", "hold": "5s", "onceReadySeconds": 15});
     let quick = json!({"sustain": "2s", "hold": "5s"});
     json!({
-        "clusterName": "real",
+        "clusterName": CLUSTER_NAME,
         "agents": {"heartbeat": "5s"},
         "rules": {
             "CrashLoopBackOff": quick,
@@ -188,7 +193,8 @@ fn config(outside: &Outside) -> Value {
             "PodFailed": {"hold": "5s"},
             "Evicted": {"hold": "5s"},
             "Unschedulable": quick,
-            "NodeNotReady": {"sustain": "2s", "hold": "5s", "youngSeconds": 0},
+            // Longer than what it explains: the message counts the pods.
+            "NodeNotReady": {"sustain": "25s", "hold": "5s", "youngSeconds": 0},
         },
         "sinks": {"outside": {
             "type": "ingest",
