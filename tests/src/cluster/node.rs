@@ -139,13 +139,13 @@ disabled_plugins = ["io.containerd.nri.v1.nri", "io.containerd.internal.v1.opt"]
             // A full emptyDir is seen this soon (and evicted within the kubelet's fixed 10 s after).
             "volumeStatsAggPeriod": "2s",
             "crashLoopBackOff": { "maxContainerRestartPeriod": format!("{}s", options.restart_backoff_max.as_secs()) },
-            // The machine's own disk and memory are not what is tested here.
+            // The machine's own disk and memory are not what is tested here: nothing is ever too little.
             "evictionHard": {
-                "memory.available": "10Mi",
-                "nodefs.available": "1%",
-                "nodefs.inodesFree": "1%",
-                "imagefs.available": "1%",
-                "imagefs.inodesFree": "1%",
+                "memory.available": "0%",
+                "nodefs.available": "0%",
+                "nodefs.inodesFree": "0%",
+                "imagefs.available": "0%",
+                "imagefs.inodesFree": "0%",
             },
             "imageGCHighThresholdPercent": 100,
         })
