@@ -24,6 +24,7 @@
 
 pub mod api;
 mod cache;
+pub mod certificates;
 mod cluster_id;
 pub mod config;
 pub mod core;

@@ -5,6 +5,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use rustls::ServerConfig;
 use rustls::crypto::ring::Ticketer;
+use rustls::pki_types::CertificateDer;
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use tokio_rustls::TlsAcceptor;
@@ -67,10 +68,20 @@ impl ServerTls {
         TlsAcceptor::from(Arc::clone(&self.config))
     }
 
-    /// Takes a key pair from PEM text for new connections; on an error the old one stays.
-    pub fn replace(&self, certificates: &[u8], key: &[u8]) -> Result<(), Error> {
+    /// The certificate that new connections get, without those between it and its CA.
+    pub fn certificate(&self) -> CertificateDer<'static> {
+        let pair = self.current.0.read().unwrap_or_else(PoisonError::into_inner);
+        pair.certified.cert.first().expect("a key pair is not taken without a certificate").clone()
+    }
+
+    /// Takes a key pair from PEM text for new connections, and says whether it is another one; on an error the old one
+    /// stays.
+    pub fn replace(&self, certificates: &[u8], key: &[u8]) -> Result<bool, Error> {
+        if self.current.is(certificates, key) {
+            return Ok(false);
+        }
         self.current.set(given(certificates, key)?);
-        Ok(())
+        Ok(true)
     }
 
     /// Reads the files again, if it was made from files. Says whether they had changed; on an error the old pair stays.
