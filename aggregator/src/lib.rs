@@ -49,9 +49,9 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use clap::Parser as _;
 use process::admin::{Admin, Shown};
-use process::tls::{self, ServerTls};
-use process::{Clock, Exit, Liveness, Readiness, Shutdown, Stage, kube_client, logs};
+use process::{Clock, Exit, Liveness, Readiness, Shutdown, Stage, kube_client, logs, tls};
 
+use crate::certificates::Certificate;
 use crate::config::reload::Reload;
 use crate::metrics::Metrics;
 use crate::options::{Launch, Options};
@@ -93,8 +93,7 @@ pub async fn run(launch: Launch) -> Result<(), Exit> {
         agents_listen,
         metrics_listen,
         api_listen,
-        tls_cert,
-        tls_key,
+        certificate,
         log_level: _,
         log_format: _,
         shutdown_deadline,
@@ -103,8 +102,10 @@ pub async fn run(launch: Launch) -> Result<(), Exit> {
     let (reload, config) = Reload::begin(&config, &namespace).await.map_err(Exit::Usage)?;
     tls::use_ring();
     let clock = Clock::system();
-    let tls = ServerTls::from_files(tls_cert, tls_key).map_err(Exit::usage)?;
     let client = kube_client::connect(&access, &clock, BUILD).await.map_err(Exit::usage)?;
+    let health = Arc::default();
+    let certificate =
+        Certificate::from(certificate, &client, &namespace, &clock, Arc::clone(&health)).map_err(Exit::usage)?;
     if check {
         config.check_files().map_err(Exit::usage)?;
         println!("ok");
@@ -112,7 +113,7 @@ pub async fn run(launch: Launch) -> Result<(), Exit> {
     }
     let (readiness, liveness) = (Readiness::new(), Liveness::new(clock.clone()));
     let shutdown = Shutdown::on_signals(readiness.clone())?;
-    let (metrics, registry) = Metrics::new();
+    let (metrics, registry) = Metrics::new(health);
     let admin = bound(Admin::bind(metrics_listen).await, metrics_listen)?;
     let api = bound(api::Api::bind(api_listen).await, api_listen)?;
     let agents = bound(tokio::net::TcpListener::bind(agents_listen).await, agents_listen)?;
@@ -122,7 +123,7 @@ pub async fn run(launch: Launch) -> Result<(), Exit> {
     let (tasks, phases) = (shutdown.tasks(), shutdown.phases());
     let shown = Shown { readiness: readiness.clone(), liveness: liveness.clone(), registry: Arc::new(registry) };
     tasks.spawn("admin", Stage::Background, admin.serve(tasks.clone(), shown));
-    let start = Start { namespace, clock, client, tls, tasks, phases, readiness, liveness, metrics };
+    let start = Start { namespace, clock, client, certificate, tasks, phases, readiness, liveness, metrics };
     let mut ending = pin!(shutdown.run(shutdown_deadline));
     tokio::select! {
         ended = &mut ending => return Ok(ended?),

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, OnceLock};
 
+use process::tls::ServerTls;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric, NoLabelSet};
 use prometheus_client::metrics::MetricType;
@@ -15,6 +16,7 @@ use rules::{Kind, Severity};
 use tokio::sync::watch;
 
 use crate::api::{is_open, severity};
+use crate::certificates;
 use crate::config::reload;
 use crate::core::Core;
 use crate::dedupe::decision::Decision;
@@ -25,11 +27,12 @@ use crate::observe::{Healths, Seen};
 use crate::pipeline::Pipeline;
 
 /// All metrics. Before the process knows which cluster it is in there are no figures yet; its port answers all the same.
-#[derive(Debug, Default)]
-pub struct Metrics(OnceLock<Sources>);
+pub struct Metrics {
+    certificates: Arc<certificates::Health>,
+    sources: OnceLock<Sources>,
+}
 
 /// Where the figures are.
-#[derive(Debug)]
 pub struct Sources {
     /// The pipeline.
     pub core: Arc<Core>,
@@ -43,6 +46,8 @@ pub struct Sources {
     pub attempts: Attempts,
     /// What agents asked.
     pub ingest: Counts,
+    /// What they are shown.
+    pub tls: Arc<ServerTls>,
 }
 
 /// What the pipeline's figures are at one moment.
@@ -60,9 +65,9 @@ const PREFIX: &str = "tocsin";
 const SEVERITIES: [Severity; 3] = [Severity::Critical, Severity::Warning, Severity::Info];
 
 impl Metrics {
-    /// Metrics without figures, and the registry that shows them.
-    pub fn new() -> (Arc<Self>, Registry) {
-        let metrics = Arc::new(Self::default());
+    /// Metrics without figures but those of the certificate, and the registry that shows them.
+    pub fn new(certificates: Arc<certificates::Health>) -> (Arc<Self>, Registry) {
+        let metrics = Arc::new(Self { certificates, sources: OnceLock::new() });
         let mut registry = Registry::with_prefix(PREFIX);
         registry.register_collector(Box::new(Arc::clone(&metrics)));
         (metrics, registry)
@@ -71,7 +76,7 @@ impl Metrics {
     /// From now on there are figures.
     pub fn show(&self, sources: Sources) {
         // A second source would be a second pipeline: there is one in a process.
-        let _ = self.0.set(sources);
+        let _ = self.sources.set(sources);
     }
 }
 
@@ -79,7 +84,8 @@ impl Collector for Metrics {
     fn encode(&self, encoder: DescriptorEncoder) -> fmt::Result {
         let mut out = Out(encoder);
         out.info("build", "What runs here", &[("version", env!("CARGO_PKG_VERSION"))])?;
-        let Some(sources) = self.0.get() else { return Ok(()) };
+        self.encode_certificates(&mut out)?;
+        let Some(sources) = self.sources.get() else { return Ok(()) };
         let figures = sources.core.quietly(|pipeline, _| Figures::of(pipeline));
         sources.encode_findings(&mut out, &figures)?;
         encode_sinks(&mut out, &figures)?;
@@ -87,6 +93,32 @@ impl Collector for Metrics {
         sources.encode_ingest(&mut out)?;
         sources.encode_watches(&mut out)?;
         sources.encode_config(&mut out)
+    }
+}
+
+impl Metrics {
+    fn encode_certificates(&self, out: &mut Out<'_>) -> fmt::Result {
+        let serving = self.sources.get().and_then(|sources| certificates::ends(&sources.tls));
+        let ends = [("serving", serving), ("authority", self.certificates.authority_ends())];
+        let ends =
+            ends.into_iter().filter_map(|(of, ends)| Some(([("certificate", of)], ends?.as_millis() as u64 / 1000)));
+        out.gauges("certificate_expiry_timestamp_seconds", "When what agents are shown ends, since 1970", ends)?;
+        if let Some(is_published) = self.certificates.is_published() {
+            let help = "Whether the ConfigMap holds the CAs of the Secret";
+            out.gauge("certificate_authority_published", help, u64::from(is_published))?;
+        }
+        out.registered("certificate_renewals", "Writes of the Secret, by what was new", &self.certificates.renewals)?;
+        out.registered(
+            "certificate_failures",
+            "Looks that could not keep it so, by reason",
+            &self.certificates.failures,
+        )
+    }
+}
+
+impl fmt::Debug for Metrics {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.debug_struct("Metrics").field("certificates", &self.certificates).finish_non_exhaustive()
     }
 }
 

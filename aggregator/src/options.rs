@@ -9,8 +9,12 @@ use process::kube_client::Access;
 use process::logs::{Format, Level, Unknown};
 use thiserror::Error;
 
+use crate::certificates::Origin;
 use crate::config::{is_object_name, parse_duration};
 
+/// Where a Secret is mounted, as a rule.
+const TLS_CERT: &str = "/var/run/tocsin/tls/tls.crt";
+const TLS_KEY: &str = "/var/run/tocsin/tls/tls.key";
 /// The longest time to end in.
 const SHUTDOWN_MAX: Duration = Duration::from_mins(5);
 
@@ -39,12 +43,27 @@ pub struct Options {
     /// Where /api/v1/issues is; on the loopback interface, as it asks nobody who they are
     #[arg(long, env = "TOCSIN_API_LISTEN", default_value = "127.0.0.1:8081", value_name = "IP:PORT")]
     api_listen: String,
-    /// The certificate chain that agents are shown, PEM; read again when it changes
-    #[arg(long, env = "TOCSIN_TLS_CERT", default_value = "/var/run/tocsin/tls/tls.crt", value_name = "FILE")]
-    tls_cert: PathBuf,
-    /// Its private key, PEM
-    #[arg(long, env = "TOCSIN_TLS_KEY", default_value = "/var/run/tocsin/tls/tls.key", value_name = "FILE")]
-    tls_key: PathBuf,
+    /// The certificate chain that agents are shown, PEM; read again when it changes [default:
+    /// /var/run/tocsin/tls/tls.crt, unless it is in a Secret]
+    #[arg(long, env = "TOCSIN_TLS_CERT", value_name = "FILE")]
+    tls_cert: Option<String>,
+    /// Its private key, PEM [default: /var/run/tocsin/tls/tls.key, unless it is in a Secret]
+    #[arg(long, env = "TOCSIN_TLS_KEY", value_name = "FILE")]
+    tls_key: Option<String>,
+    /// A Secret of the namespace that the aggregator keeps a certificate and its CA in, which it makes and renews itself;
+    /// to be created without data
+    #[arg(long, env = "TOCSIN_TLS_SECRET", value_name = "NAME")]
+    tls_secret: Option<String>,
+    /// A Secret of the namespace with a certificate of your own (tls.crt, tls.key, ca.crt, as cert-manager writes them);
+    /// only read, and again when it changes
+    #[arg(long, env = "TOCSIN_TLS_EXISTING_SECRET", value_name = "NAME")]
+    tls_existing_secret: Option<String>,
+    /// The ConfigMap of the namespace in which the CA of that Secret is published for agents; to be created without data
+    #[arg(long, env = "TOCSIN_CA_CONFIG_MAP", value_name = "NAME")]
+    ca_config_map: Option<String>,
+    /// The Service through which agents come: the certificate is made for its names
+    #[arg(long, env = "TOCSIN_SERVICE", default_value = "tocsin-aggregator", value_name = "NAME")]
+    service: String,
     /// error, warn, info, debug or trace
     #[arg(long, env = "TOCSIN_LOG_LEVEL", default_value = "info", value_name = "LEVEL")]
     log_level: String,
@@ -74,10 +93,8 @@ pub struct Launch {
     pub metrics_listen: SocketAddr,
     /// Where the API is: on the loopback interface.
     pub api_listen: SocketAddr,
-    /// The certificate chain that agents are shown.
-    pub tls_cert: PathBuf,
-    /// Its private key.
-    pub tls_key: PathBuf,
+    /// Where the certificate is that agents are shown.
+    pub certificate: CertificateFrom,
     /// How much is logged.
     pub log_level: Level,
     /// How a log line looks.
@@ -86,6 +103,29 @@ pub struct Launch {
     pub shutdown_deadline: Duration,
     /// Only say whether the configuration can be used.
     pub check: bool,
+}
+
+/// Where the certificate is that agents are shown.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CertificateFrom {
+    /// In two files.
+    Files {
+        /// The certificate chain.
+        certificate: PathBuf,
+        /// Its private key.
+        key: PathBuf,
+    },
+    /// In a Secret of the namespace.
+    Secret {
+        /// Its name.
+        name: String,
+        /// Whose it is.
+        origin: Origin,
+        /// The ConfigMap in which its CAs are published.
+        config_map: Option<String>,
+        /// The names that agents may use for the aggregator.
+        dns_names: Vec<String>,
+    },
 }
 
 /// An option that cannot be used, and what to do about it.
@@ -109,6 +149,10 @@ impl Options {
             api_listen,
             tls_cert,
             tls_key,
+            tls_secret,
+            tls_existing_secret,
+            ca_config_map,
+            service,
             log_level,
             log_format,
             shutdown_deadline,
@@ -118,6 +162,9 @@ impl Options {
             let hint = "is no namespace: set TOCSIN_NAMESPACE from the downward API (metadata.namespace)";
             return Err(invalid("namespace", format!("{namespace:?} {hint}")));
         }
+        let files = (present(tls_cert), present(tls_key));
+        let secrets = (present(tls_secret), present(tls_existing_secret));
+        let certificate = certificate(files, secrets, present(ca_config_map), &service, &namespace)?;
         let api_listen = address("api-listen", &api_listen)?;
         if !api_listen.ip().is_loopback() {
             let hint = "is not on the loopback interface: use 127.0.0.1 and kubectl port-forward";
@@ -136,14 +183,58 @@ impl Options {
             agents_listen: address("agents-listen", &agents_listen)?,
             metrics_listen: address("metrics-listen", &metrics_listen)?,
             api_listen,
-            tls_cert,
-            tls_key,
+            certificate,
             log_level: log_level.parse().map_err(|error: Unknown| invalid("log-level", error.to_string()))?,
             log_format: log_format.parse().map_err(|error: Unknown| invalid("log-format", error.to_string()))?,
             shutdown_deadline: deadline,
             check,
         })
     }
+}
+
+/// Where the certificate is, of the two ways in which it can be given: files and Secrets are not mixed.
+fn certificate(
+    files: (Option<PathBuf>, Option<PathBuf>),
+    secrets: (Option<String>, Option<String>),
+    config_map: Option<String>,
+    service: &str,
+    namespace: &str,
+) -> Result<CertificateFrom, Invalid> {
+    let (option, name, origin) = match (secrets, files) {
+        ((None, None), (certificate, key)) => {
+            if let Some(config_map) = config_map {
+                let hint = "is for the CA of a Secret: name that with --tls-secret or --tls-existing-secret";
+                return Err(invalid("ca-config-map", format!("{config_map:?} {hint}")));
+            }
+            let certificate = certificate.unwrap_or_else(|| TLS_CERT.into());
+            return Ok(CertificateFrom::Files { certificate, key: key.unwrap_or_else(|| TLS_KEY.into()) });
+        }
+        ((Some(name), None), (None, None)) => ("tls-secret", name, Origin::Made),
+        ((None, Some(name)), (None, None)) => ("tls-existing-secret", name, Origin::Given),
+        ((Some(name), Some(_)), _) => {
+            let hint = "cannot be used with --tls-existing-secret: give one of them";
+            return Err(invalid("tls-secret", format!("{name:?} {hint}")));
+        }
+        ((Some(name), None) | (None, Some(name)), _) => {
+            let hint = "is in the way of the Secret: give either --tls-cert and --tls-key or the Secret";
+            return Err(invalid("tls-cert", format!("a file beside the Secret {name:?} {hint}")));
+        }
+    };
+    let checked = |option, name: String| match is_object_name(&name) {
+        true => Ok(name),
+        false => Err(invalid(option, format!("{name:?} is no name of an object"))),
+    };
+    if origin == Origin::Made && config_map.is_none() {
+        let problem = "agents learn its CA from a ConfigMap: name that with --ca-config-map";
+        return Err(invalid(option, problem.to_owned()));
+    }
+    let service = checked("service", service.to_owned())?;
+    Ok(CertificateFrom::Secret {
+        name: checked(option, name)?,
+        origin,
+        config_map: config_map.map(|name| checked("ca-config-map", name)).transpose()?,
+        dns_names: vec![service.clone(), format!("{service}.{namespace}"), format!("{service}.{namespace}.svc")],
+    })
 }
 
 fn invalid(option: &'static str, problem: String) -> Invalid {
@@ -176,6 +267,7 @@ mod tests {
         );
         assert_eq!((launch.shutdown_deadline, &*launch.namespace), (Duration::from_secs(25), "tocsin"));
         assert_eq!(launch.access, Access::default());
+        assert_eq!(launch.certificate, CertificateFrom::Files { certificate: TLS_CERT.into(), key: TLS_KEY.into() });
         assert!(!launch.check);
     }
 
@@ -187,6 +279,35 @@ mod tests {
         assert_eq!((&*launch.namespace, launch.api_listen.to_string()), ("watch", "[::1]:0".to_owned()));
         assert_eq!((launch.access, launch.log_level.to_string()), (Access::default(), "warn".to_owned()));
         assert!(launch.check);
+    }
+
+    #[test]
+    fn a_certificate_is_in_files_or_in_a_secret() {
+        let from = |args: &[&str]| resolve(args).map(|launch| launch.certificate).map_err(|error| error.to_string());
+        let files = from(&["--tls-cert=a", "--tls-key=b", "--tls-secret=", "--ca-config-map="]).expect("files");
+        assert_eq!(files, CertificateFrom::Files { certificate: "a".into(), key: "b".into() });
+        let made = from(&["--tls-secret=tls", "--ca-config-map=ca", "--namespace=watch", "--service=front"]);
+        let CertificateFrom::Secret { name, origin: Origin::Made, config_map, dns_names } = made.expect("ours") else {
+            panic!("it is made");
+        };
+        assert_eq!((&*name, config_map.as_deref()), ("tls", Some("ca")));
+        assert_eq!(dns_names, ["front", "front.watch", "front.watch.svc"]);
+        let given = from(&["--tls-existing-secret=own"]).expect("theirs");
+        assert!(matches!(given, CertificateFrom::Secret { origin: Origin::Given, config_map: None, .. }), "{given:?}");
+        for (args, problem) in [
+            (
+                &["--tls-secret=a"][..],
+                "--tls-secret: agents learn its CA from a ConfigMap: name that with --ca-config-map",
+            ),
+            (&["--ca-config-map=a"], "--ca-config-map: \"a\" is for the CA of a Secret"),
+            (&["--tls-secret=a", "--tls-existing-secret=b"], "--tls-secret: \"a\" cannot be used with"),
+            (&["--tls-existing-secret=b", "--tls-key=f"], "--tls-cert: a file beside the Secret \"b\" is in the way"),
+            (&["--tls-existing-secret=../x"], "--tls-existing-secret: \"../x\" is no name of an object"),
+            (&["--tls-existing-secret=x", "--service="], "--service: \"\" is no name of an object"),
+        ] {
+            let error = from(args).expect_err(problem);
+            assert!(error.starts_with(problem), "{error}");
+        }
     }
 
     #[test]

@@ -5,13 +5,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use kube::Client;
-use process::tls::ServerTls;
 use process::{Clock, Liveness, Phases, Readiness, Stage, Tasks};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use wire::Epoch;
 
 use crate::api::Api;
+use crate::certificates::Certificate;
 use crate::cluster_id;
 use crate::config::Config;
 use crate::config::reload::Reload;
@@ -30,7 +30,7 @@ pub(crate) struct Start {
     pub(crate) namespace: String,
     pub(crate) clock: Clock,
     pub(crate) client: Client,
-    pub(crate) tls: ServerTls,
+    pub(crate) certificate: Certificate,
     pub(crate) tasks: Tasks,
     pub(crate) phases: Phases,
     pub(crate) readiness: Readiness,
@@ -44,12 +44,14 @@ const STALLED: Duration = Duration::from_mins(2);
 impl Start {
     /// Starts all of it. Returns when everything runs, which takes an API server that answers.
     pub(crate) async fn all(self, reload: Reload, mut config: Config, agents: TcpListener, api: Api) {
-        let Self { namespace, clock, client, tls, tasks, phases, readiness, liveness, metrics } = self;
-        let waiting = readiness.handle("cluster");
+        let Self { namespace, clock, client, mut certificate, tasks, phases, readiness, liveness, metrics } = self;
+        let (waiting, for_certificate) = (readiness.handle("cluster"), readiness.handle("certificate"));
         let id = cluster_id::learn(&client, &namespace, &clock, &waiting).await;
         config.settings.cluster.id.clone_from(&id);
         tracing::info!(target: "process", cluster = config.settings.cluster.name, cluster_id = id, "cluster_known");
         say_where_issues_go(&config);
+        let tls = certificate.serve(&for_certificate).await;
+        drop(for_certificate);
 
         let mut random = fastrand::Rng::new();
         let pipeline = Pipeline::new(config.settings.clone(), Epoch(random.u64(..)), random.u64(..), clock.now());
@@ -68,6 +70,7 @@ impl Start {
             seen: observe.seen(),
             attempts: attempts.clone(),
             ingest: server.counts(),
+            tls,
         });
 
         let senders = sender::run(Arc::clone(&core), config, phases, attempts);
@@ -84,7 +87,7 @@ impl Start {
         let following = reload.follow(clock.clone(), move |config| apply(&core, &publish, config));
         tasks.spawn("config", Stage::Background, following);
         tasks.spawn("server_certificate", Stage::Background, async move {
-            tls.keep_fresh(&clock).await;
+            certificate.keep_fresh(&clock).await;
             Ok(())
         });
         tasks.spawn("ingest", Stage::Accept, async {

@@ -153,6 +153,11 @@ impl Clock {
         }
     }
 
+    /// How many wait for a clock made by [`Clock::by_hand`] to be moved.
+    pub fn sleepers(&self) -> usize {
+        if let Ticks::Hand { elapsed, .. } = &self.0.ticks { elapsed.receiver_count() } else { 0 }
+    }
+
     /// This machine's wall clock.
     fn wall(&self) -> Time {
         match &self.0.ticks {
@@ -228,6 +233,7 @@ mod tests {
         let sleeper = clock.sleep_until(START + seconds(90));
         let mover = async {
             for _ in 0..3 {
+                assert_eq!(clock.sleepers(), 1);
                 clock.advance(seconds(30));
                 tokio::task::yield_now().await;
             }

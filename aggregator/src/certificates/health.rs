@@ -20,6 +20,7 @@ pub struct Health {
     /// What went wrong, by reason.
     pub failures: Family<Label, Counter>,
     authority_ends: AtomicI64,
+    publishes: AtomicBool,
     is_published: AtomicBool,
 }
 
@@ -33,9 +34,9 @@ impl Health {
         (ends != 0).then(|| Time::from_millis(ends))
     }
 
-    /// Whether the ConfigMap holds the CAs of what is served.
-    pub fn is_published(&self) -> bool {
-        self.is_published.load(Ordering::Relaxed)
+    /// Whether the ConfigMap holds the CAs of the Secret; `None` where it is not to.
+    pub fn is_published(&self) -> Option<bool> {
+        self.publishes.load(Ordering::Relaxed).then(|| self.is_published.load(Ordering::Relaxed))
     }
 
     pub(super) fn wrote(&self, plan: &Plan) {
@@ -54,8 +55,9 @@ impl Health {
     }
 
     /// How it stands after a look at the objects.
-    pub(super) fn saw(&self, is_published: bool, authority_ends: Option<Time>) {
-        self.is_published.store(is_published, Ordering::Relaxed);
+    pub(super) fn saw(&self, is_published: Option<bool>, authority_ends: Option<Time>) {
+        self.publishes.store(is_published.is_some(), Ordering::Relaxed);
+        self.is_published.store(is_published == Some(true), Ordering::Relaxed);
         self.authority_ends.store(authority_ends.map_or(0, Time::as_millis), Ordering::Relaxed);
     }
 }
@@ -70,6 +72,7 @@ impl Default for Health {
         for label in Trouble::LABELS {
             drop(failures.get_or_create(&[("reason", label)]));
         }
-        Self { renewals, failures, authority_ends: AtomicI64::default(), is_published: AtomicBool::default() }
+        let (authority_ends, publishes, is_published) = Default::default();
+        Self { renewals, failures, authority_ends, publishes, is_published }
     }
 }

@@ -150,6 +150,12 @@ impl Serving {
 }
 
 impl Life {
+    fn of(certificate: &X509Certificate<'_>) -> Self {
+        let time = |seconds: i64| Time::from_millis(seconds.saturating_mul(1000));
+        let validity = certificate.validity();
+        Self { begins: time(validity.not_before.timestamp()), ends: time(validity.not_after.timestamp()) }
+    }
+
     fn holds(self, now: Time) -> bool {
         self.begins <= now && now <= self.ends
     }
@@ -163,14 +169,9 @@ impl Life {
 impl Certificate {
     /// The first one of a PEM text; `None` when it cannot be read.
     fn read(pem: &[u8]) -> Option<Self> {
-        Self::decode(CertificateDer::from_pem_slice(pem).ok()?)
-    }
-
-    fn decode(der: CertificateDer<'static>) -> Option<Self> {
+        let der = CertificateDer::from_pem_slice(pem).ok()?;
         let (_, read) = X509Certificate::from_der(&der).ok()?;
-        let time = |seconds: i64| Time::from_millis(seconds.saturating_mul(1000));
-        let validity = read.validity();
-        let life = Life { begins: time(validity.not_before.timestamp()), ends: time(validity.not_after.timestamp()) };
+        let life = Life::of(&read);
         let names = read.subject_alternative_name().ok().flatten();
         let names = names.into_iter().flat_map(|names| &names.value.general_names);
         let names = names.filter_map(|name| match name {
@@ -183,8 +184,8 @@ impl Certificate {
 }
 
 /// When a certificate ends; `None` when it cannot be read.
-pub(super) fn ends(certificate: &CertificateDer<'static>) -> Option<Time> {
-    Certificate::decode(certificate.clone()).map(|read| read.life.ends)
+pub(super) fn ends(certificate: &CertificateDer<'_>) -> Option<Time> {
+    X509Certificate::from_der(certificate).ok().map(|(_, read)| Life::of(&read).ends)
 }
 
 /// The certificates of a PEM text, each as it is written there.

@@ -163,8 +163,8 @@ fn in_use(by: &Authority, others: Vec<Authority>, now: Time) -> Vec<Authority> {
 fn bundle(by: &Authority, beside: &[Authority]) -> String {
     let mut beside: Vec<_> = beside.iter().collect();
     beside.sort_by_key(|authority| std::cmp::Reverse(authority.life.begins));
-    let pems = std::iter::once(by).chain(beside).take(AUTHORITIES_MAX);
-    pems.map(|authority| format!("{}\n", authority.pem.trim_end())).collect()
+    let bundled = std::iter::once(by).chain(beside).take(AUTHORITIES_MAX);
+    bundled.flat_map(|authority| [authority.pem.trim_end(), "\n"]).collect()
 }
 
 /// Our names and theirs: another replica may go by another configuration until it is replaced, and the two would go on

@@ -1,6 +1,7 @@
 //! The two objects: the Secret, and the ConfigMap that agents read. What goes wrong with them is said with what to do.
 
 use process::objects::{ConfigMap, Data, Failure, Objects, Secret, Stored};
+use process::tls;
 use rules::view::Meta;
 use thiserror::Error;
 
@@ -67,7 +68,7 @@ impl Store {
     }
 
     /// What is in the Secret cannot be used.
-    pub(super) fn unusable(&self, problem: impl ToString) -> Trouble {
+    pub(super) fn unusable(&self, problem: &tls::Error) -> Trouble {
         Trouble::Unusable { object: self.secret_name(), problem: problem.to_string() }
     }
 

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use process::Clock;
 use prometheus_client::encoding::text::encode;
+use rcgen::{CertificateParams, KeyPair, date_time_ymd};
 use rules::{Evidence, Finding, FindingId, Incarnation, Owner, Seen as FoundHow, State, Subject, Time};
 use wire::Epoch;
 
@@ -12,7 +13,7 @@ use crate::observe::fleet::Strength;
 use crate::settings::{Settings, SinkSettings};
 
 fn scrape(core: &Arc<Core>, seen: Seen) -> String {
-    let (metrics, registry) = Metrics::new();
+    let (metrics, registry) = Metrics::new(Arc::default());
     metrics.show(Sources {
         core: Arc::clone(core),
         config: Arc::default(),
@@ -20,8 +21,18 @@ fn scrape(core: &Arc<Core>, seen: Seen) -> String {
         seen: watch::channel(seen).1,
         attempts: Attempts::default(),
         ingest: Counts::default(),
+        tls: tls(),
     });
     text_of(&registry)
+}
+
+/// Its certificate is valid until the year 2100.
+fn tls() -> Arc<ServerTls> {
+    let mut params = CertificateParams::default();
+    params.not_after = date_time_ymd(2100, 1, 1);
+    let key = KeyPair::generate().expect("a key");
+    let certificate = params.self_signed(&key).expect("a certificate").pem();
+    Arc::new(ServerTls::from_pem(certificate.as_bytes(), key.serialize_pem().as_bytes()).expect("a server"))
 }
 
 fn text_of(registry: &Registry) -> String {
@@ -105,12 +116,20 @@ fn agents_watches_and_the_configuration_are_shown() {
     assert_eq!(value(&text, "tocsin_config_reload_failures_total"), 0);
     assert_eq!(value(&text, "tocsin_config_in_force"), 1);
     assert_eq!(value(&text, "tocsin_resyncing"), 1);
+    assert_eq!(
+        value(&text, "tocsin_certificate_expiry_timestamp_seconds{certificate=\"serving\"}"),
+        4_102_444_800,
+        "2100-01-01"
+    );
     assert!(text.contains(&format!("tocsin_build_info{{version=\"{}\"}} 1", env!("CARGO_PKG_VERSION"))), "{text}");
     assert!(text.ends_with("# EOF\n"));
 }
 
 #[test]
-fn before_there_are_figures_the_build_is_shown() {
-    let (_, registry) = Metrics::new();
-    assert!(text_of(&registry).contains("tocsin_build_info{"));
+fn before_there_are_figures_the_build_and_the_certificate_are_shown() {
+    let (_, registry) = Metrics::new(Arc::default());
+    let text = text_of(&registry);
+    assert!(text.contains("tocsin_build_info{"));
+    assert_eq!(value(&text, "tocsin_certificate_failures_total{reason=\"forbidden\"}"), 0);
+    assert_eq!(value(&text, "tocsin_certificate_renewals_total{wrote=\"serving\"}"), 0);
 }

@@ -212,10 +212,12 @@ fn through_all_renewals_what_is_valid_is_accepted_by_who_knows_the_present_cas()
 /// them agree, and from then on nobody writes.
 #[test]
 fn replicas_agree_whatever_becomes_of_the_secret_meanwhile() {
+    /// What a replica remembers, and what it has read and not yet decided about, at which version.
+    type Replica = (Option<Material>, Option<(Material, u32)>);
     for seed in 0..25 {
         let mut random = fastrand::Rng::with_seed(seed);
         let (mut secret, mut version) = (Material::default(), 0_u32);
-        let mut replicas: Vec<(Option<Material>, Option<(Material, u32)>)> = vec![(None, None); 3];
+        let mut replicas: Vec<Replica> = vec![(None, None); 3];
         for step in 0..60 {
             if step < 30 && random.u8(..) < 60 {
                 version += 1;
