@@ -2,7 +2,7 @@
 //! [`crate::report`]'s to decide.
 //!
 //! - Wherever it goes, the other end must prove to be the Service by its TLS name.
-//! - Token and CA bundle are read anew when they are needed: both are replaced while the process runs.
+//! - Token and CAs are read anew when they are needed ([`Trust`]): both are replaced while the process runs.
 //! - Every wait has an end, and a body has a size. Redirects are not followed: there is nothing but two paths.
 
 use std::path::PathBuf;
@@ -10,7 +10,6 @@ use std::sync::Arc;
 
 use futures::future::BoxFuture;
 use process::Tasks;
-use process::tls::ClientTls;
 use rustls::pki_types::ServerName;
 use wire::{Hello, Reply, Report, SessionReply};
 
@@ -21,8 +20,10 @@ mod exchange;
 mod failure;
 #[cfg(test)]
 mod tests;
+mod trust;
 
 pub use failure::Failure;
+pub use trust::Trust;
 
 use dial::Link;
 
@@ -60,7 +61,7 @@ pub enum Event {
 /// What making a connection takes.
 struct Dialer {
     settings: Settings,
-    tls: ClientTls,
+    trust: Trust,
     tasks: Tasks,
 }
 
@@ -72,8 +73,8 @@ struct Done {
 
 impl Connection {
     /// A connection that is not there yet.
-    pub fn new(settings: Settings, tls: ClientTls, tasks: Tasks) -> Self {
-        Self { dialer: Arc::new(Dialer { settings, tls, tasks }), link: None, under_way: None }
+    pub fn new(settings: Settings, trust: Trust, tasks: Tasks) -> Self {
+        Self { dialer: Arc::new(Dialer { settings, trust, tasks }), link: None, under_way: None }
     }
 
     /// Sends a [`Hello`], with the token. The answer is an event; what was under way before is given up.

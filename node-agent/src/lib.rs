@@ -21,6 +21,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use clap::Parser as _;
 use process::admin::{Admin, Shown};
+use process::objects::Objects;
 use process::tls::{self, ClientTls};
 use process::watch::{self, Watch};
 use process::{Clock, Exit, Liveness, Readiness, Shutdown, Stage, kube_client, logs};
@@ -35,14 +36,16 @@ pub mod options;
 pub mod report;
 
 use agent::{Agent, Waits};
-use connection::Connection;
+use connection::{Connection, Trust};
 use metrics::Metrics;
 use observe::{Sight, Waiting};
-use options::{Config, Options};
+use options::{AuthoritiesFrom, Config, Options};
 use report::Reporter;
 
 /// This build, as audit logs and the aggregator see it.
 const BUILD: &str = concat!("tocsin-node-agent/", env!("CARGO_PKG_VERSION"));
+/// For reading the aggregator's CA.
+const CA_DEADLINE: Duration = Duration::from_secs(10);
 /// A loop that has not turned for so long stands still.
 const STALLED: Duration = Duration::from_mins(2);
 /// The pods of one node: some hundreds of at most 1.5 MiB, a few KiB as a rule.
@@ -66,12 +69,19 @@ pub fn main() -> Result<(), Exit> {
 
 /// Runs one agent until a signal has led it through its shutdown, or something failed.
 pub async fn run(config: Config) -> Result<(), Exit> {
-    let Config { node, aggregator, ca_file, access, listen, log_level: _, log_format: _, shutdown_deadline, check } =
+    let Config { node, aggregator, authorities, access, listen, log_level: _, log_format: _, shutdown_deadline, check } =
         config;
     tls::use_ring();
     let clock = Clock::system();
-    let tls = ClientTls::from_file(ca_file).map_err(Exit::usage)?;
+    let mut rng = fastrand::Rng::new();
     let client = kube_client::connect(&access, &clock, BUILD).await.map_err(Exit::usage)?;
+    let trust = match authorities {
+        AuthoritiesFrom::File(path) => Trust::in_file(ClientTls::from_file(path).map_err(Exit::usage)?),
+        AuthoritiesFrom::ConfigMap { namespace, name } => {
+            let objects = Objects::new(client.clone(), &namespace, CA_DEADLINE);
+            Trust::in_config_map(objects, name, clock.clone(), rng.fork())
+        }
+    };
     if check {
         let token = &aggregator.token_file;
         std::fs::read(token).with_context(|| format!("cannot read {}", token.display())).map_err(Exit::usage)?;
@@ -82,7 +92,6 @@ pub async fn run(config: Config) -> Result<(), Exit> {
     let readiness_waits = Waits { listed: readiness.handle("first list"), session: readiness.handle("session") };
     let shutdown = Shutdown::on_signals(readiness.clone())?;
     let tasks = shutdown.tasks();
-    let mut rng = fastrand::Rng::new();
     let options = watch::Options {
         field_selector: Some(format!("spec.nodeName={node}")),
         list_bytes_max: LIST_BYTES_MAX,
@@ -102,7 +111,7 @@ pub async fn run(config: Config) -> Result<(), Exit> {
         // The first session brings the rules; nothing is judged before.
         engine: Engine::new(Observer::NodeAgent { node }, Arc::new(rules::Config::default())),
         reporter: Reporter::new(BUILD, rng.u64(..)),
-        connection: Connection::new(aggregator, tls, tasks.clone()),
+        connection: Connection::new(aggregator, trust, tasks.clone()),
         metrics,
         pulse: liveness.pulse("agent", STALLED),
         readiness: readiness_waits,

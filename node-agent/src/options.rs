@@ -15,6 +15,8 @@ use thiserror::Error;
 
 use crate::connection;
 
+/// Where a ConfigMap with the CAs is mounted, as a rule.
+const CA_FILE: &str = "/var/run/tocsin/ca/ca.crt";
 /// The longest time to end in.
 const SHUTDOWN_SECONDS_MAX: u16 = 300;
 
@@ -31,9 +33,17 @@ pub struct Options {
     /// The name in the aggregator's certificate [default: the host of --aggregator]
     #[arg(long, env = "TOCSIN_AGGREGATOR_NAME", value_name = "NAME")]
     aggregator_name: Option<String>,
-    /// The CAs that the aggregator's certificate may be from, PEM
-    #[arg(long, env = "TOCSIN_CA_FILE", default_value = "/var/run/tocsin/ca/ca.crt", value_name = "FILE")]
-    ca_file: PathBuf,
+    /// The CAs that the aggregator's certificate may be from, PEM; read anew for each connection [default:
+    /// /var/run/tocsin/ca/ca.crt, unless they are in a ConfigMap]
+    #[arg(long, env = "TOCSIN_CA_FILE", value_name = "FILE")]
+    ca_file: Option<OsString>,
+    /// The ConfigMap in which the aggregator publishes them; read at the start, and again when its certificate is not by
+    /// one of them
+    #[arg(long, env = "TOCSIN_CA_CONFIG_MAP", value_name = "NAME")]
+    ca_config_map: Option<String>,
+    /// The namespace of that ConfigMap, which is that of the installation
+    #[arg(long, env = "TOCSIN_NAMESPACE", default_value = "tocsin", value_name = "NAME")]
+    namespace: String,
     /// A ServiceAccount token for the aggregator's audience; read anew for each session
     #[arg(long, env = "TOCSIN_TOKEN_FILE", default_value = "/var/run/tocsin/token/token", value_name = "FILE")]
     token_file: PathBuf,
@@ -68,7 +78,7 @@ pub struct Config {
     /// Where the aggregator is.
     pub aggregator: connection::Settings,
     /// The CAs that the aggregator's certificate may be from.
-    pub ca_file: PathBuf,
+    pub authorities: AuthoritiesFrom,
     /// How to reach the API server.
     pub access: Access,
     /// Where the admin port is.
@@ -81,6 +91,20 @@ pub struct Config {
     pub shutdown_deadline: Duration,
     /// Only say whether it would run.
     pub check: bool,
+}
+
+/// Where the CAs are that the aggregator's certificate may be from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AuthoritiesFrom {
+    /// In a file.
+    File(PathBuf),
+    /// In a ConfigMap.
+    ConfigMap {
+        /// The namespace of the installation.
+        namespace: String,
+        /// Its name.
+        name: String,
+    },
 }
 
 /// An option that cannot be used, and what to do about it.
@@ -99,6 +123,8 @@ impl Options {
             aggregator,
             aggregator_name,
             ca_file,
+            ca_config_map,
+            namespace,
             token_file,
             kubeconfig,
             context,
@@ -108,7 +134,7 @@ impl Options {
             shutdown_deadline_seconds,
             check,
         } = self;
-        if !is_node_name(&node_name) {
+        if !is_object_name(&node_name) {
             let hint = "is no node's name: set NODE_NAME from the downward API (spec.nodeName)";
             return Err(invalid("node-name", format!("{node_name:?} {hint}")));
         }
@@ -118,6 +144,7 @@ impl Options {
         };
         let name = present(aggregator_name).unwrap_or_else(|| host.to_owned());
         let name = tls::server_name(&name).map_err(|error| invalid("aggregator-name", error))?;
+        let authorities = authorities(present(ca_file), present(ca_config_map), namespace)?;
         let access = Access {
             kubeconfig: present(kubeconfig).map(PathBuf::from),
             context: present(context),
@@ -131,7 +158,7 @@ impl Options {
         Ok(Config {
             node: node_name.into(),
             aggregator: connection::Settings { address: aggregator, name, token_file },
-            ca_file,
+            authorities,
             access,
             listen,
             log_level: log_level.parse().map_err(|error| invalid("log-level", error))?,
@@ -151,8 +178,30 @@ fn present<T: AsRef<OsStr>>(value: Option<T>) -> Option<T> {
     value.filter(|value| !value.as_ref().is_empty())
 }
 
-/// RFC 1123 subdomain, as node names are. It goes into a field selector as it is.
-fn is_node_name(name: &str) -> bool {
+fn authorities(
+    file: Option<OsString>,
+    config_map: Option<String>,
+    namespace: String,
+) -> Result<AuthoritiesFrom, Invalid> {
+    match (file, config_map) {
+        (file, None) => Ok(AuthoritiesFrom::File(file.map_or_else(|| CA_FILE.into(), PathBuf::from))),
+        (Some(_), Some(name)) => {
+            let hint = "cannot be used with --ca-file: give one of them";
+            Err(invalid("ca-config-map", format!("{name:?} {hint}")))
+        }
+        (None, Some(name)) if !is_object_name(&name) => {
+            Err(invalid("ca-config-map", format!("{name:?} is no name of a ConfigMap")))
+        }
+        (None, Some(_)) if !is_object_name(&namespace) => {
+            let hint = "is no namespace: set TOCSIN_NAMESPACE from the downward API (metadata.namespace)";
+            Err(invalid("namespace", format!("{namespace:?} {hint}")))
+        }
+        (None, Some(name)) => Ok(AuthoritiesFrom::ConfigMap { namespace, name }),
+    }
+}
+
+/// RFC 1123 subdomain, as names of objects are. It goes into paths and field selectors as it is.
+fn is_object_name(name: &str) -> bool {
     let is_part = |part: &str| {
         let inner = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
         !part.is_empty() && part.bytes().all(inner) && !part.starts_with('-') && !part.ends_with('-')
@@ -198,7 +247,19 @@ mod tests {
         assert_eq!(config.listen.port(), 8080);
         assert_eq!(config.shutdown_deadline, Duration::from_secs(10));
         assert_eq!(config.access, Access::default());
+        assert_eq!(config.authorities, AuthoritiesFrom::File(CA_FILE.into()));
         assert!(!config.check);
+    }
+
+    #[test]
+    fn the_cas_are_in_a_file_or_in_a_config_map() {
+        let from = |args: &[&str]| options(args).resolve().map(|config| config.authorities);
+        assert_eq!(from(&["--ca-file=a", "--ca-config-map="]), Ok(AuthoritiesFrom::File("a".into())));
+        let published = AuthoritiesFrom::ConfigMap { namespace: "watch".into(), name: "ca".into() };
+        assert_eq!(from(&["--ca-file=", "--ca-config-map=ca", "--namespace=watch"]), Ok(published));
+        refused(options(&["--ca-file=a", "--ca-config-map=ca"]), |_| {}, "cannot be used with --ca-file");
+        refused(options(&["--ca-config-map=../ca"]), |_| {}, "--ca-config-map: \"../ca\" is no name of a ConfigMap");
+        refused(options(&["--ca-config-map=ca", "--namespace="]), |_| {}, "--namespace: \"\" is no namespace");
     }
 
     #[test]

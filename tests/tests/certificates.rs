@@ -238,13 +238,13 @@ async fn without_a_right_or_a_secret_it_waits_and_says_what_is_missing() -> Resu
     let replica = world.replica(Origin::Made).await?;
     let says = |what: &str| replica.readiness.unready_because().is_some_and(|why| why.contains(what));
     replica.rests().await?;
-    ensure!(replica.failures("forbidden") == 1 && says("Secret tls: not allowed") && says("needs patch on it"));
+    ensure!(replica.failures("forbidden") > 0 && says("Secret tls: not allowed") && says("needs patch on it"));
     ensure!(replica.shows().is_empty() && world.data(SECRET).is_null() && world.data(MAP).is_null());
     world.server.allow_all();
     let secret = world.server.object(SECRET).context("it is there")?;
     world.server.remove(SECRET);
     world.look(&[&replica]).await?;
-    ensure!(replica.failures("not_found") == 1 && says("create it without data"));
+    ensure!(replica.failures("not_found") > 0 && says("create it without data"));
     world.server.put(secret);
     world.look(&[&replica]).await?;
     ensure!(accepts(&world.bundle()?, &*replica.tls().await?).await? && replica.readiness.is_ready());
@@ -277,7 +277,7 @@ async fn a_certificate_of_ones_own_is_shown_published_and_followed_and_never_wri
     let world = World::new().await?;
     let replica = world.replica(Origin::Given).await?;
     replica.rests().await?;
-    ensure!(replica.failures("unusable") == 1 && world.bundle().is_err());
+    ensure!(replica.failures("unusable") > 0 && world.bundle().is_err());
     let give = |authority: &Authority| -> Result<()> {
         let leaf = authority.leaf(&[NAME])?;
         let data = [("tls.crt", &*leaf.cert_pem), ("tls.key", &leaf.key_pem), ("ca.crt", authority.ca_pem())];

@@ -12,6 +12,11 @@ const PURE: &[&str] = &["node-agent/rules/src", "aggregator/wire/src"];
 
 /// Pure parts of the other crates.
 const PURE_FILES: &[&str] = &[
+    "aggregator/src/certificates/issue.rs",
+    "aggregator/src/certificates/judge.rs",
+    "aggregator/src/certificates/material.rs",
+    "aggregator/src/certificates/plan",
+    "aggregator/src/certificates/plan.rs",
     "aggregator/src/dedupe.rs",
     "aggregator/src/dedupe",
     "aggregator/src/forward/notification.rs",

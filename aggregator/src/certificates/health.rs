@@ -25,7 +25,7 @@ pub struct Health {
 }
 
 /// What a plan writes.
-const WRITES: [&str; 4] = ["authority", "serving", "restored", "trimmed"];
+const WRITES: [&str; 3] = ["authority", "serving", "restored"];
 
 impl Health {
     /// When the CA ends that signed what is served; `None` where it is not known.
@@ -45,7 +45,6 @@ impl Health {
             Plan::Authority { .. } => WRITES[0],
             Plan::Serving { .. } => WRITES[1],
             Plan::Restore(..) => WRITES[2],
-            Plan::Trim(_) => WRITES[3],
         };
         self.renewals.get_or_create(&[("wrote", what)]).inc();
     }

@@ -21,7 +21,7 @@ pub(super) enum Plan {
     Serving {
         why: Why,
         by: Authority,
-        /// The CAs to trust beside it.
+        /// The CAs to trust beside it; those are left out that signed nothing that is still in use.
         beside: Vec<Authority>,
         names: Vec<String>,
     },
@@ -31,8 +31,6 @@ pub(super) enum Plan {
         /// The CAs to trust beside it: what they signed is still in use.
         beside: Vec<Authority>,
     },
-    /// CAs that signed nothing that is still in use are left out.
-    Trim(Authority),
 }
 
 /// Why something is done about the Secret.
@@ -97,11 +95,7 @@ impl Plan {
         let (why, names) = match serving {
             Serving { life, .. } if life.is_due(now) => (Why::Due, names.to_vec()),
             Serving { names: theirs, has_names: false, .. } => (Why::Names, joined(names, &theirs)),
-            Serving { .. } => {
-                let has_old = !others.is_empty();
-                let is_over = in_use(&by, others, now).is_empty();
-                return if has_old && is_over { Self::Trim(by) } else { Self::Keep };
-            }
+            Serving { .. } => return Self::Keep,
         };
         Self::Serving { why, beside: in_use(&by, others, now), by, names }
     }
@@ -116,7 +110,6 @@ impl Plan {
         let (by, authority_key, beside, names) = match self {
             Self::Keep => return Ok(None),
             Self::Restore(_, held) => return Ok(Some(*held)),
-            Self::Trim(by) => return Ok(Some(Material { authorities: bundle(&by, &[]), ..found.clone() })),
             Self::Serving { by, beside, names, .. } => (by, found.authority_key.clone(), beside, names),
             Self::Authority { beside, .. } => {
                 let (by, key) = authority(now)?;
@@ -134,7 +127,6 @@ impl Plan {
             Self::Restore(why, _) => tracing::warn!(target: "certificates", why = why.name(), "certificate_restored"),
             Self::Serving { why, .. } => tracing::info!(target: "certificates", why = why.name(), "certificate_made"),
             Self::Authority { why, .. } => tracing::info!(target: "certificates", why = why.name(), "ca_made"),
-            Self::Trim(_) => tracing::info!(target: "certificates", "old_cas_left_out"),
         }
     }
 }

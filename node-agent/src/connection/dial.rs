@@ -7,6 +7,7 @@ use http_body_util::Full;
 use hyper::client::conn::http2::{self, SendRequest};
 use hyper::rt::Executor;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use process::tls::ClientTls;
 use process::{Stage, Tasks};
 use tokio::net::TcpStream;
 use tokio::sync::oneshot;
@@ -46,13 +47,18 @@ impl Dialer {
     }
 
     async fn dial(&self, to: Target) -> Result<Link, Failure> {
+        let tls = self.trust.for_connection().await?;
+        match self.dial_with(&tls, to.clone()).await {
+            Err(failure) if self.trust.has_changed(&failure).await => self.dial_with(&tls, to).await,
+            dialed => dialed,
+        }
+    }
+
+    async fn dial_with(&self, tls: &ClientTls, to: Target) -> Result<Link, Failure> {
         let address = match &to {
             Target::Service => self.settings.address.clone(),
             Target::Leader(address) => address.clone(),
         };
-        if let Err(error) = self.tls.reload() {
-            tracing::warn!(target: "report", %error, "ca_bundle_not_reloaded");
-        }
         let stream = match timeout(CONNECT_TIMEOUT, TcpStream::connect(&address)).await {
             Ok(Ok(stream)) => stream,
             Ok(Err(error)) => return Err(Failure::Connect { address, error }),
@@ -60,7 +66,7 @@ impl Dialer {
         };
         // Messages are written whole; waiting to fill a segment only delays them.
         stream.set_nodelay(true).map_err(|error| Failure::Connect { address: address.clone(), error })?;
-        let handshake = timeout(HANDSHAKE_TIMEOUT, self.tls.connect(self.settings.name.clone(), stream));
+        let handshake = timeout(HANDSHAKE_TIMEOUT, tls.connect(self.settings.name.clone(), stream));
         let stream = match handshake.await {
             Ok(Ok(stream)) => stream,
             Ok(Err(error)) => return Err(Failure::Tls { address, error }),

@@ -16,6 +16,14 @@ pub enum Failure {
         /// What is wrong with it.
         problem: String,
     },
+    /// There are no CAs to verify the aggregator by.
+    #[error("cannot read the aggregator's CA from ConfigMap {config_map}: {problem}")]
+    Trust {
+        /// Where they should be.
+        config_map: String,
+        /// Why they are not there.
+        problem: String,
+    },
     /// The message cannot be sent.
     #[error("{0}")]
     Encode(#[from] wire::EncodeError),
@@ -54,12 +62,13 @@ pub enum Failure {
 
 impl Failure {
     /// Every label.
-    pub const LABELS: [&str; 6] = ["token", "connect", "tls", "http", "timeout", "answer"];
+    pub const LABELS: [&str; 7] = ["token", "trust", "connect", "tls", "http", "timeout", "answer"];
 
     /// The reason, one of few: for metrics.
     pub const fn label(&self) -> &'static str {
         match self {
             Self::Token { .. } => "token",
+            Self::Trust { .. } => "trust",
             Self::Connect { .. } => "connect",
             Self::Tls { .. } => "tls",
             Self::Http(_) | Self::Encode(_) => "http",

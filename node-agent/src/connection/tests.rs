@@ -1,6 +1,7 @@
 //! The way to the aggregator, against one that answers as it is told, over TLS on loopback.
 
 mod aggregator;
+mod trust;
 
 use std::fs;
 use std::future::poll_fn;
@@ -9,6 +10,7 @@ use std::time::Duration;
 
 use process::shutdown::Script;
 use process::tasks::Failures;
+use process::tls::ClientTls;
 use tempfile::TempDir;
 use tokio::net::TcpListener;
 use tokio::time::timeout;
@@ -30,15 +32,21 @@ impl Client {
     /// A client that trusts `ca_pem` and is sent to `address`.
     fn new(address: &str, ca_pem: &str) -> Self {
         let folder = TempDir::new().expect("a folder can be made");
-        let (ca_file, token_file) = (folder.path().join("ca.crt"), folder.path().join("token"));
+        let ca_file = folder.path().join("ca.crt");
         fs::write(&ca_file, ca_pem).expect("it can be written");
+        let trust = Trust::in_file(ClientTls::from_file(ca_file).expect("it is a CA"));
+        Self::with(address, trust, folder)
+    }
+
+    /// A client with its token in `folder`.
+    fn with(address: &str, trust: Trust, folder: TempDir) -> Self {
+        let token_file = folder.path().join("token");
         fs::write(&token_file, "first\n").expect("it can be written");
         let name = process::tls::server_name(NAME).expect("it is a name");
         let settings = Settings { address: address.into(), name, token_file };
         let script = Script::new();
         let (tasks, failures) = Tasks::new(script.phases());
-        let tls = ClientTls::from_file(ca_file).expect("it is a CA");
-        Self { connection: Connection::new(settings, tls, tasks), folder, _script: script, _failures: failures }
+        Self { connection: Connection::new(settings, trust, tasks), folder, _script: script, _failures: failures }
     }
 
     fn of(aggregator: &Aggregator) -> Self {

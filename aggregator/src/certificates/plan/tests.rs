@@ -33,7 +33,6 @@ fn words(plan: &Plan) -> String {
         Plan::Restore(why, _) => format!("restore {}", why.name()),
         Plan::Serving { why, .. } => format!("serving {}", why.name()),
         Plan::Authority { why, .. } => format!("authority {}", why.name()),
-        Plan::Trim(_) => "trim".to_owned(),
     }
 }
 
@@ -87,6 +86,8 @@ fn half_a_secret_is_made_whole_from_memory_or_from_the_half_that_is_there() {
     check(&without("ca.key"), &made, 0, "keep", "restore damaged");
     check(&without("ca.key"), &made, 61, "authority damaged", "restore damaged");
     check(&without("ca.key"), &made, 91, "authority out_of_time", "authority out_of_time");
+    let renamed = Plan::of(&without("ca.key"), None, &["other".to_owned()], START);
+    assert_eq!(words(&renamed), "authority damaged");
 }
 
 #[test]
@@ -155,6 +156,20 @@ fn a_serving_certificate_does_not_outlast_its_ca() {
     let found = Material { certificate, key, authorities: by.pem, authority_key: String::new() };
     let serving = Judged::of(&found, &names(), START).serving.expect("it is accepted");
     assert_eq!(serving.life.ends, START + days(7));
+}
+
+#[test]
+fn an_old_ca_is_trusted_until_all_that_it_signed_has_ended() {
+    let old = settled(&made(), START + days(2_400));
+    let day = |day: u64| START + days(2_434 + day);
+    let mut secret = settled(&old, day(0));
+    let trusts_old = |secret: &Material| secret.authorities.contains(old.authorities.trim_end());
+    assert!(trusts_old(&secret) && secret.authorities != old.authorities);
+    for renewal in [60, 120] {
+        assert_eq!(plan(&secret, None, day(renewal)), "serving due");
+        secret = settled(&secret, day(renewal));
+        assert_eq!(trusts_old(&secret), renewal < 90, "{renewal} days after");
+    }
 }
 
 #[test]
