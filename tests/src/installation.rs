@@ -23,7 +23,6 @@ use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
 use crate::apiserver::{self, ApiServer, Container, Identity, On, PodRef, PodTemplate};
-use crate::certs::{Authority, LOOPBACK};
 use crate::processes::{Ended, Process, Programs, tail};
 use crate::receiver::Receiver;
 
@@ -31,6 +30,9 @@ use crate::receiver::Receiver;
 const NAMESPACE: &str = "tocsin";
 const AGENT: &str = "tocsin-node-agent";
 const AGGREGATOR: &str = "tocsin-aggregator";
+/// Where the aggregator keeps its certificate, and where agents find its CA.
+const SECRET: &str = "tocsin-tls";
+const CONFIG_MAP: &str = "tocsin-ca";
 /// What agents' tokens are for, by default.
 const AUDIENCE: &str = "tocsin-aggregator";
 /// The token that the receiver wants at first.
@@ -81,6 +83,9 @@ impl Installation {
         let outside = runtime.block_on(Receiver::start())?;
         outside.require_token(TOKEN);
         cluster.add_namespace(NAMESPACE);
+        for (kind, name) in [("Secret", SECRET), ("ConfigMap", CONFIG_MAP)] {
+            cluster.put(empty(kind, name));
+        }
         for node in nodes {
             cluster.add_node(node);
         }
@@ -130,8 +135,7 @@ impl Installation {
             .args([format!("--api-listen={api}"), "--log-level=debug".to_owned()])
             .arg(self.option("--config", "config.yaml"))
             .arg(self.option("--kubeconfig", "aggregator.kubeconfig"))
-            .arg(self.option("--tls-cert", "tls.crt"))
-            .arg(self.option("--tls-key", "tls.key"));
+            .args([format!("--tls-secret={SECRET}"), format!("--ca-config-map={CONFIG_MAP}")]);
         let aggregator = Process::start(AGGREGATOR, &mut command)?;
         let started = said(&aggregator, "started")?;
         let address = |field: &str| started[field].as_str().map(str::to_owned).with_context(|| format!("{started}"));
@@ -186,6 +190,17 @@ impl Installation {
         let (asked, selector) = (self.cluster.asked(), own_pods(node));
         let open = self.cluster.watches(&On::watch("pods").selector(&selector));
         (asked.with("list", "pods", &selector), asked.with("watch", "pods", &selector), open)
+    }
+
+    /// Takes the aggregator's certificate, its key and its CA away: who starts without memory makes new ones.
+    pub fn wipe_certificate(&self) {
+        self.cluster.edit(&path_of("secrets", SECRET), |secret| secret["data"] = Value::Null);
+    }
+
+    /// The CAs that agents read.
+    pub fn published_authorities(&self) -> Option<String> {
+        let map = self.cluster.object(&path_of("configmaps", CONFIG_MAP))?;
+        map["data"]["ca.crt"].as_str().map(str::to_owned)
     }
 
     /// The receiver wants another token from now on; the aggregator has the old one.
@@ -259,7 +274,7 @@ impl Installation {
             .env_clear()
             .args(["--listen=127.0.0.1:0".to_owned(), format!("--node-name={node}")])
             .arg(format!("--aggregator={}", self.addresses.agents))
-            .arg(self.option("--ca-file", "ca.crt"))
+            .args([format!("--aggregator-name={AGGREGATOR}.{NAMESPACE}.svc"), format!("--ca-config-map={CONFIG_MAP}")])
             .arg(format!("--token-file={}", token.display()))
             .arg(format!("--kubeconfig={}", kubeconfig.display()));
         let agent = Process::start(&format!("the agent of {node}"), &mut command)?;
@@ -274,13 +289,8 @@ impl Installation {
         self.runtime.block_on(self.cluster.until_watched(&on, LIMIT)).with_context(|| self.tails())
     }
 
-    /// What the processes are given: certificates, tokens, configuration.
+    /// What the processes are given: tokens, configuration.
     fn write_files(&self, rules: &Value) -> Result<()> {
-        let authority = Authority::new("tocsin-aggregator")?;
-        let leaf = authority.leaf(&LOOPBACK)?;
-        self.write("ca.crt", authority.ca_pem())?;
-        self.write("tls.crt", &leaf.cert_pem)?;
-        self.write("tls.key", &leaf.key_pem)?;
         let own = self.cluster.issue_token(Identity::service_account(NAMESPACE, AGGREGATOR));
         self.cluster.write_kubeconfig(&self.path("aggregator.kubeconfig"), Some(&own))?;
         let config = json!({
@@ -339,6 +349,15 @@ impl Metrics {
         ensure!(observed == placed, "{observed} findings observed, {placed} accounted for:\n{}", self.0);
         Ok(())
     }
+}
+
+/// An object without data, as the chart creates it.
+fn empty(kind: &str, name: &str) -> Value {
+    json!({"apiVersion": "v1", "kind": kind, "metadata": {"name": name, "namespace": NAMESPACE}})
+}
+
+fn path_of(plural: &str, name: &str) -> String {
+    format!("/api/v1/namespaces/{NAMESPACE}/{plural}/{name}")
 }
 
 /// The field selector of an agent's requests.

@@ -140,6 +140,23 @@ fn an_agent_that_gets_no_answer_ends_in_time_and_says_what_it_leaves() -> Result
 }
 
 #[test]
+fn with_another_certificate_from_another_ca_agents_go_on_where_they_were() -> Result<()> {
+    let (mut installation, api) = start()?;
+    let before = installation.published_authorities();
+    ensure!(before.is_some(), "no CA is published");
+    installation.kill_aggregator()?;
+    installation.wipe_certificate();
+    // What an agent finds meanwhile waits for an aggregator that it can verify.
+    installation.cluster.crash_loop(&api.pods[0], 5);
+    installation.start_aggregator()?;
+    hears(&installation, LIMIT, &[FIRING])?;
+    let after = installation.published_authorities();
+    ensure!(after.is_some() && before != after, "the same CA");
+    installation.cluster.run(&api.pods[0]);
+    ends_in_order(installation, &[FIRING, RESOLVED])
+}
+
+#[test]
 fn with_a_revoked_token_all_is_held_and_told_at_once_when_the_file_is_replaced() -> Result<()> {
     let (installation, api) = start()?;
     installation.revoke_token("renewed.secret");

@@ -21,7 +21,7 @@ enum Source {
     /// Read anew for each connection.
     File(Arc<ClientTls>),
     /// Read at first, and again when an aggregator does not pass by it.
-    Published(Published),
+    Published(Box<Published>),
 }
 
 struct Published {
@@ -61,7 +61,7 @@ impl Trust {
         let backoff = Backoff::new(REREAD_FIRST, REREAD_MAX);
         let rereads = Rereads { backoff, random, not_before: Mark::default() };
         let known = Mutex::new(Known { tls: None, rereads });
-        Self(Source::Published(Published { objects, config_map, clock, known }))
+        Self(Source::Published(Box::new(Published { objects, config_map, clock, known })))
     }
 
     /// What a new connection is verified by.
