@@ -13,7 +13,6 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use reqwest::Url;
-pub use rules::name::is_object_name;
 
 pub use self::tree::Problems;
 pub use self::values::parse_duration;

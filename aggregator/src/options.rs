@@ -7,10 +7,11 @@ use std::time::Duration;
 use clap::Parser;
 use process::kube_client::Access;
 use process::logs::{Format, Level, Unknown};
+use rules::name::{is_label, is_object_name};
 use thiserror::Error;
 
 use crate::certificates::Origin;
-use crate::config::{is_object_name, parse_duration};
+use crate::config::parse_duration;
 
 /// Where a Secret is mounted, as a rule.
 const TLS_CERT: &str = "/var/run/tocsin/tls/tls.crt";
@@ -228,12 +229,14 @@ fn certificate(
         let problem = "agents learn its CA from a ConfigMap: name that with --ca-config-map";
         return Err(invalid(option, problem.to_owned()));
     }
-    let service = checked("service", service.to_owned())?;
+    if !is_label(service) {
+        return Err(invalid("service", format!("{service:?} is no name of a Service")));
+    }
     Ok(CertificateFrom::Secret {
         name: checked(option, name)?,
         origin,
         config_map: config_map.map(|name| checked("ca-config-map", name)).transpose()?,
-        dns_names: vec![service.clone(), format!("{service}.{namespace}"), format!("{service}.{namespace}.svc")],
+        dns_names: vec![service.to_owned(), format!("{service}.{namespace}"), format!("{service}.{namespace}.svc")],
     })
 }
 
@@ -303,7 +306,7 @@ mod tests {
             (&["--tls-secret=a", "--tls-existing-secret=b"], "--tls-secret: \"a\" cannot be used with"),
             (&["--tls-existing-secret=b", "--tls-key=f"], "--tls-cert: a file beside the Secret \"b\" is in the way"),
             (&["--tls-existing-secret=../x"], "--tls-existing-secret: \"../x\" is no name of an object"),
-            (&["--tls-existing-secret=x", "--service="], "--service: \"\" is no name of an object"),
+            (&["--tls-existing-secret=x", "--service="], "--service: \"\" is no name of a Service"),
         ] {
             let error = from(args).expect_err(problem);
             assert!(error.starts_with(problem), "{error}");
