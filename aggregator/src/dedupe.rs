@@ -13,17 +13,20 @@ mod episode;
 mod explain;
 pub mod issue;
 mod judge;
+mod past;
+mod recall;
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
-use rules::{Finding, FindingId, Incarnation, Owner, Severity, State, Time};
+use rules::{Finding, FindingId, Owner, Severity, State, Time};
 use wire::Entry;
 
 use self::accounts::Accounts;
 use self::decision::{Decision, Waiting};
 use self::explain::Explanations;
 pub use self::issue::{Issue, IssueKey, Member, MemberId, Observer};
+use self::past::Past;
 use crate::forward::outbox::{Fate, Intent};
 use crate::settings::Settings;
 
@@ -93,14 +96,11 @@ pub struct Dedupe {
     places: HashMap<Place, BTreeSet<Arc<IssueKey>>>,
     /// The findings about pods on a node, whoever sees them.
     by_node: HashMap<Arc<str>, HashSet<MemberId>>,
-    /// The newest edge told of issues that are no more.
-    newest_edges: HashMap<Arc<IssueKey>, Time>,
-    /// How far episodes that are over were numbered, and when they ended: the same finding may open one again.
-    numbered: HashMap<(Arc<IssueKey>, Incarnation), (u32, Time)>,
+    past: Past,
     /// Found edges up to then are old.
     low_water: Time,
-    /// The same for observers that were heard before: up to then they saw what happened.
-    heard_until: HashMap<Observer, Time>,
+    /// The same for observers that reported before: up to then they said what they saw.
+    saw_until: HashMap<Observer, Time>,
     /// Expected observers have not reported yet: nothing resolves.
     resyncing: bool,
     deadlines: BTreeSet<(Time, MemberId)>,
@@ -110,11 +110,6 @@ pub struct Dedupe {
 
 /// Where issues explain each other: a namespace and an owner.
 type Place = (Arc<str>, Owner);
-
-/// The most issues whose newest edge is remembered after they are gone.
-const NEWEST_EDGES_MAX: usize = 10_000;
-/// The most episodes whose last number is remembered after they are over.
-const NUMBERED_MAX: usize = 10_000;
 
 impl Dedupe {
     /// Nothing is known yet. Edges that are found and happened before `now` are old; nothing resolves before
@@ -127,10 +122,9 @@ impl Dedupe {
             members: HashMap::new(),
             places: HashMap::new(),
             by_node: HashMap::new(),
-            newest_edges: HashMap::new(),
-            numbered: HashMap::new(),
+            past: Past::default(),
             low_water: now,
-            heard_until: HashMap::new(),
+            saw_until: HashMap::new(),
             resyncing: true,
             deadlines: BTreeSet::new(),
             accounts: Accounts::default(),
@@ -143,8 +137,12 @@ impl Dedupe {
         self.settings = settings;
         let keys: Vec<_> = self.issues.keys().cloned().collect();
         for key in keys {
-            if let Some(episode) = self.issues.get_mut(&key).and_then(|issue| issue.episode.as_mut()) {
+            let Some(issue) = self.issues.get_mut(&key) else { continue };
+            for episode in issue.episode.iter_mut().chain(&mut issue.previous) {
                 episode.awaiting.retain(|sink, _| self.settings.sinks.contains_key(sink));
+            }
+            issue.previous.take_if(|previous| previous.awaiting.is_empty());
+            if issue.episode.is_some() {
                 self.change(&key, now, |dedupe| dedupe.proceed(&key, now));
             }
         }
@@ -175,8 +173,10 @@ impl Dedupe {
     /// A full report of `observer` was taken in whole. What it did not name is not seen by anybody any more; what was
     /// held after a cause ended is confirmed by it.
     pub fn on_full_report(&mut self, observer: &Observer, absent: &[FindingId], now: Time) {
-        for &finding in absent {
-            self.on_unseen(MemberId { observer: Arc::clone(observer), finding }, now);
+        let absent = absent.iter().map(|&finding| MemberId { observer: Arc::clone(observer), finding });
+        let absent: Vec<_> = absent.chain(self.unnamed_of(observer)).collect();
+        for id in absent {
+            self.on_unseen(id, now);
         }
         let held: Vec<_> = self.by_node.get(observer).into_iter().flatten().cloned().collect();
         for id in held {
@@ -189,14 +189,14 @@ impl Dedupe {
         }
     }
 
-    /// A session of `observer` begins anew; it was last heard then.
-    pub fn on_session(&mut self, observer: &Observer, heard_until: Time) {
-        self.heard_until.insert(Arc::clone(observer), heard_until);
+    /// A session of `observer` begins anew; up to then it has reported what it saw.
+    pub fn on_session(&mut self, observer: &Observer, saw_until: Time) {
+        self.saw_until.insert(Arc::clone(observer), saw_until);
     }
 
     /// A node is no more: what was seen on it is over when its hold has passed.
     pub fn on_node_gone(&mut self, node: &Arc<str>, now: Time) {
-        self.heard_until.remove(node);
+        self.saw_until.remove(node);
         let members: Vec<_> = self.by_node.get(node).into_iter().flatten().cloned().collect();
         for id in members.into_iter().filter(|id| id.observer == *node) {
             self.on_unseen(id, now);
@@ -225,8 +225,8 @@ impl Dedupe {
     }
 
     /// A sink has heard of an issue, or refuses to.
-    pub fn on_fate(&mut self, sink: &Arc<str>, key: &Arc<IssueKey>, revision: u32, fate: Fate, now: Time) {
-        self.change(key, now, |dedupe| dedupe.take_in_fate(sink, key, revision, fate, now));
+    pub fn on_fate(&mut self, sink: &Arc<str>, key: &Arc<IssueKey>, told: &Intent, fate: Fate, now: Time) {
+        self.change(key, now, |dedupe| dedupe.take_in_fate(sink, key, (told, fate), now));
     }
 
     /// Time has passed.
@@ -336,9 +336,11 @@ impl Dedupe {
             over: state == State::Cleared,
             held: known.as_ref().and_then(|known| known.held),
             unseen_since: None,
+            recalled: false,
             revision,
             finding,
         };
+        let known = known.filter(|known| !known.recalled);
         let counted = match known {
             Some(known) if known.decision.is_none() && state == State::Cleared => {
                 // It never came to be: there is nothing to tell, now or ever.
@@ -427,7 +429,7 @@ impl Dedupe {
 
     fn forget_if_empty(&mut self, key: &Arc<IssueKey>) {
         let Some(issue) = self.issues.get(key) else { return };
-        if !issue.members.is_empty() || issue.episode.is_some() {
+        if !issue.members.is_empty() || issue.episode.is_some() || issue.previous.is_some() {
             return;
         }
         self.issues.remove(key);

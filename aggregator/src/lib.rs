@@ -41,6 +41,7 @@ pub mod settings;
 pub mod sinks;
 mod start;
 mod ticker;
+pub mod told_log;
 pub mod verify;
 
 use std::pin::pin;

@@ -2,10 +2,10 @@
 //!
 //! Pure: the shell moves values between this and the sockets, and virtual time drives it in tests.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use rules::{Finding, Time};
+use rules::{Finding, FindingId, Time};
 use wire::{Configuration, Entry, Epoch, Hello, NeedFull, Reply, Report, SessionId, SessionReply, Settled};
 
 use crate::dedupe::{Change, Check, Checked, Dedupe, Effect, IssueKey};
@@ -13,6 +13,7 @@ use crate::forward::notification;
 use crate::forward::outbox::{Next, Outbox, Outcome};
 use crate::ingest::sessions::Sessions;
 use crate::settings::Settings;
+use crate::told_log::{Kept, ORPHANS_MAX, Page, ToldLog};
 
 /// All of the aggregator that decides.
 #[derive(Debug)]
@@ -22,6 +23,7 @@ pub struct Pipeline {
     sessions: Sessions,
     dedupe: Dedupe,
     outboxes: BTreeMap<Arc<str>, Outbox>,
+    told_log: ToldLog,
     checks: Vec<Check>,
     changes: Vec<(Arc<IssueKey>, Change)>,
     /// Revisions of the aggregator's own findings.
@@ -39,6 +41,7 @@ impl Pipeline {
             sessions: Sessions::new(epoch, configuration, settings.heartbeat, settings.session_lasts),
             dedupe: Dedupe::new(Arc::clone(&settings), now),
             outboxes: BTreeMap::new(),
+            told_log: ToldLog::new(settings.cluster.id.clone(), now),
             checks: Vec::new(),
             changes: Vec::new(),
             own_revision: 0,
@@ -49,12 +52,33 @@ impl Pipeline {
         pipeline
     }
 
+    /// Goes on where a predecessor stopped. To be called before anything else comes in.
+    pub fn recall(&mut self, kept: Kept, now: Time) {
+        self.told_log.recall(kept);
+        self.dedupe.recall_low_water(self.told_log.low_water());
+        for entry in self.told_log.entries() {
+            let Some((issue, awaiting, intent)) = self.dedupe.recall(entry) else { continue };
+            for (sink, outbox) in &mut self.outboxes {
+                let standing = entry.sinks.get(sink);
+                let sent = standing.and_then(|standing| standing.sent.as_ref());
+                let sent = sent.and_then(|key| Some((key, entry.bodies.get(key)?)));
+                let due = awaiting.contains(sink).then_some(intent);
+                outbox.recall(&issue, standing.and_then(|standing| standing.told), sent, due, now);
+            }
+        }
+        for orphan in self.told_log.orphans().to_vec() {
+            self.dedupe.recall_orphan(orphan, now);
+        }
+        self.carry_out(now);
+    }
+
     /// Goes by other settings from now on.
     pub fn configure(&mut self, settings: Settings, now: Time) {
         self.settings = Arc::new(settings);
         let Settings { rules, heartbeat, session_lasts, .. } = &*self.settings;
         self.sessions.configure(Configuration::new(Arc::clone(rules)), *heartbeat, *session_lasts);
         self.set_up_outboxes(now);
+        self.told_log.retain_sinks(|name| self.settings.sinks.contains_key(name));
         self.dedupe.configure(Arc::clone(&self.settings), now);
         self.carry_out(now);
     }
@@ -66,8 +90,8 @@ impl Pipeline {
 
     /// The agent of `node` (so its token says) wants a session, to be named `session`.
     pub fn on_hello(&mut self, node: &Arc<str>, hello: &Hello, session: SessionId, now: Time) -> SessionReply {
-        if let Some(heard) = self.sessions.last_heard(node) {
-            self.dedupe.on_session(node, heard);
+        if let Some(until) = self.sessions.saw_until(node) {
+            self.dedupe.on_session(node, until);
         }
         self.sessions.on_hello(node, hello, session, self.dedupe.open_findings(node), now)
     }
@@ -134,20 +158,30 @@ impl Pipeline {
     }
 
     /// What the sender of `sink` is to do.
-    pub fn next(&mut self, sink: &str, now: Time) -> Next {
+    pub fn next(&mut self, sink: &Arc<str>, now: Time) -> Next {
         let Some(outbox) = self.outboxes.get_mut(sink) else { return Next::Idle };
-        let (dedupe, cluster) = (&self.dedupe, &self.settings.cluster);
-        outbox.next(now, |key, intent| {
-            let issue = dedupe.issue(key)?;
-            notification::record(cluster, issue, dedupe.swallowed_by(key), intent)
-        })
+        let (dedupe, told_log, cluster) = (&self.dedupe, &self.told_log, &self.settings.cluster);
+        let next = outbox.next(now, |issue, intent| {
+            let (key, body) = notification::record(cluster, dedupe.issue(issue)?, dedupe.swallowed_by(issue), intent)?;
+            let body = told_log.body(issue, &key).unwrap_or(body);
+            Some((key, body))
+        });
+        if let Next::Send(records) = &next {
+            for record in records {
+                if let Some(issue) = self.dedupe.issue(&record.issue) {
+                    self.told_log.on_leaving(sink, issue, record);
+                }
+            }
+        }
+        next
     }
 
     /// How the batch of `sink` went.
     pub fn on_outcome(&mut self, sink: &Arc<str>, outcome: Outcome, now: Time) {
         let Some(outbox) = self.outboxes.get_mut(sink) else { return };
-        for (issue, revision, fate) in outbox.on_outcome(outcome, now) {
-            self.dedupe.on_fate(sink, &issue, revision, fate, now);
+        for (issue, told, fate) in outbox.on_outcome(outcome, now) {
+            self.told_log.on_fate(sink, &issue, fate);
+            self.dedupe.on_fate(sink, &issue, &told, fate, now);
         }
         self.carry_out(now);
     }
@@ -175,6 +209,36 @@ impl Pipeline {
         &self.dedupe
     }
 
+    /// These nodes are there, and no others.
+    pub fn on_nodes_known(&mut self, nodes: &BTreeSet<Arc<str>>, now: Time) {
+        self.dedupe.on_nodes_known(nodes, now);
+        self.carry_out(now);
+    }
+
+    /// The aggregator's own rules went on with these of the findings that a predecessor told.
+    pub fn on_own_adopted(&mut self, adopted: &BTreeSet<FindingId>, now: Time) {
+        self.dedupe.on_own_adopted(adopted, now);
+        self.carry_out(now);
+    }
+
+    /// Every agent that should be heard was heard at `until` or later: what happened before that was reported.
+    pub fn on_all_heard(&mut self, until: Time) {
+        if !self.dedupe.is_resyncing() && self.dedupe.accounts().pending() == 0 {
+            self.told_log.on_nothing_unsettled(until);
+        }
+    }
+
+    /// What was told, as a successor is to find it.
+    pub fn told_log(&mut self) -> &mut ToldLog {
+        &mut self.told_log
+    }
+
+    /// What the snapshot of the told-log lacks, by shard.
+    pub fn fold(&mut self) -> Vec<(usize, Page)> {
+        self.told_log.on_orphans(self.dedupe.orphans(ORPHANS_MAX));
+        self.told_log.snapshot()
+    }
+
     /// The outboxes by sink.
     pub fn outboxes(&self) -> &BTreeMap<Arc<str>, Outbox> {
         &self.outboxes
@@ -193,10 +257,9 @@ impl Pipeline {
                         self.sessions.on_settled(&member.observer, Settled { id: member.finding, revision });
                     }
                     Effect::Tell(sink, issue, intent) => {
-                        let revision = intent.revision;
                         let Some(outbox) = self.outboxes.get_mut(&sink) else { continue };
                         if let Some(fate) = outbox.enqueue(&issue, intent, now) {
-                            self.dedupe.on_fate(&sink, &issue, revision, fate, now);
+                            self.dedupe.on_fate(&sink, &issue, &intent, fate, now);
                         }
                     }
                     Effect::Verify(check) => self.checks.push(check),

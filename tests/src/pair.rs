@@ -10,6 +10,7 @@
 //! deadline. After every step the accounting identity is checked.
 
 mod agent;
+mod cabinet;
 mod world;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -19,12 +20,13 @@ use std::time::Duration;
 use rules::{AgentSight, Config, Engine, Observer, Time};
 use serde_json::Value;
 use tocsin_aggregator::dedupe::Checked;
-use tocsin_aggregator::forward::outbox::{Next, Outcome};
+use tocsin_aggregator::forward::outbox::{Next, Outcome, Record};
 use tocsin_aggregator::pipeline::Pipeline;
 use tocsin_aggregator::settings::{Cluster, Settings, SinkSettings};
 use wire::{Epoch, SessionId};
 
 pub use self::agent::Agent;
+pub use self::cabinet::{Cabinet, Stop};
 pub use self::world::World;
 use crate::record::{Expected, follow_each_other, sentence_of};
 
@@ -41,6 +43,10 @@ pub struct Pair {
     pub aggregator: Option<Aggregator>,
     /// The outside, as the aggregator's one required sink sees it.
     pub outbound: Outbound,
+    /// The outside, as a sink sees it that is not required; only a few records a minute are for it.
+    pub aside: Outbound,
+    /// The objects that the told-log is kept in; `None` where an aggregator has its memory only.
+    pub cabinet: Option<Cabinet>,
     settings: Settings,
     now: Time,
     lives: u64,
@@ -52,7 +58,7 @@ pub struct Aggregator {
     pub pipeline: Pipeline,
     engine: Engine,
     senders: BTreeMap<Arc<str>, Time>,
-    in_flight: Vec<Arc<str>>,
+    in_flight: BTreeSet<Arc<str>>,
 }
 
 /// What stands outside: how it answers, and what it was told.
@@ -77,28 +83,34 @@ pub struct Told {
     pub body: Value,
 }
 
-/// The one sink of every story.
-const SINK: &str = "outside";
+/// The required sink of every story.
+pub const SINK: &str = "outside";
+/// The one that is not.
+const ASIDE: &str = "aside";
 
 impl Pair {
     /// A cluster with these nodes, each with a ready agent, everything in session and nothing wrong.
     pub fn with_nodes(nodes: &[&str]) -> Self {
         let mut pair = Self::before_installation(nodes);
-        pair.start_aggregator();
-        for node in nodes {
-            pair.start_agent(node);
-        }
-        pair.settle();
-        pair.pass(Duration::from_mins(1));
+        pair.install(nodes);
+        pair
+    }
+
+    /// The same, where what is told is kept for a successor.
+    pub fn with_told_log(nodes: &[&str]) -> Self {
+        let mut pair = Self::before_installation(nodes);
+        pair.cabinet = Some(Cabinet::default());
+        pair.install(nodes);
         pair
     }
 
     /// The same cluster before anything of ours runs in it.
     pub fn before_installation(nodes: &[&str]) -> Self {
         let sink = SinkSettings { rate_per_minute: None, ..SinkSettings::default() };
+        let aside = SinkSettings { rate_per_minute: Some(3), required: false, ..SinkSettings::default() };
         let settings = Settings {
             cluster: Cluster { name: "prod-eu-1".to_owned(), id: "cluster-uid".to_owned(), ..Cluster::default() },
-            sinks: BTreeMap::from([(Arc::from(SINK), sink)]),
+            sinks: BTreeMap::from([(Arc::from(SINK), sink), (Arc::from(ASIDE), aside)]),
             ..Settings::default()
         };
         let world = World::new(START);
@@ -109,7 +121,9 @@ impl Pair {
             world,
             agents: BTreeMap::new(),
             aggregator: None,
-            outbound: Outbound { answer: Some(Outcome::Delivered), sent: Vec::new(), taken: Vec::new() },
+            outbound: Outbound::default(),
+            aside: Outbound::default(),
+            cabinet: None,
             settings,
             now: START,
             lives: 0,
@@ -121,16 +135,32 @@ impl Pair {
         self.now
     }
 
-    /// Starts an aggregator that knows nothing.
+    fn install(&mut self, nodes: &[&str]) {
+        self.start_aggregator();
+        for node in nodes {
+            self.start_agent(node);
+        }
+        self.settle();
+        self.pass(Duration::from_mins(1));
+    }
+
+    /// Starts an aggregator that knows nothing but what the cabinet has.
     pub fn start_aggregator(&mut self) {
         self.lives += 1;
         self.show_changes();
         let mut engine = Engine::new(Observer::Aggregator, Arc::clone(&self.settings.rules));
+        let mut pipeline = Pipeline::new(self.settings.clone(), Epoch(self.lives), self.lives, self.now);
+        if let Some(cabinet) = &self.cabinet {
+            pipeline.recall(cabinet.read(&self.settings.cluster.id), self.now);
+            engine.adopt(pipeline.dedupe().recalled_own(), self.now);
+            let adopted = engine.findings().map(|finding| finding.id).collect();
+            pipeline.on_own_adopted(&adopted, self.now);
+        }
         let nodes: Vec<_> = self.world.nodes().map(|node| (**node).clone()).collect();
         engine.on_node_relist(&nodes, self.now);
         engine.on_relist(&self.world.unscheduled_pods(), self.now);
-        let pipeline = Pipeline::new(self.settings.clone(), Epoch(self.lives), self.lives, self.now);
-        self.aggregator = Some(Aggregator { pipeline, engine, senders: BTreeMap::new(), in_flight: Vec::new() });
+        pipeline.on_nodes_known(&nodes.into_iter().map(|node| node.meta.name).collect(), self.now);
+        self.aggregator = Some(Aggregator { pipeline, engine, senders: BTreeMap::new(), in_flight: BTreeSet::new() });
     }
 
     /// Kills the aggregator: its memory is gone.
@@ -221,13 +251,21 @@ impl Pair {
     /// Asserts that no two different records came under one key, and none twice that was taken before.
     #[track_caller]
     pub fn assert_keys_are_stable(&self) {
-        let mut bodies: BTreeMap<&str, &Value> = BTreeMap::new();
-        for told in &self.outbound.sent {
-            let body = bodies.entry(&told.key).or_insert(&told.body);
-            assert_eq!(*body, &told.body, "two bodies under the key {}", told.key);
-        }
+        self.assert_one_body_a_key();
         let keys: BTreeSet<_> = self.outbound.taken.iter().map(|told| &told.key).collect();
         assert_eq!(keys.len(), self.outbound.taken.len(), "a record was sent again after it was taken");
+    }
+
+    /// Asserts that no two different records came under one key.
+    #[track_caller]
+    pub fn assert_one_body_a_key(&self) {
+        for outbound in [&self.outbound, &self.aside] {
+            let mut bodies: BTreeMap<&str, &Value> = BTreeMap::new();
+            for told in &outbound.sent {
+                let body = bodies.entry(&told.key).or_insert(&told.body);
+                assert_eq!(*body, &told.body, "two bodies under the key {}", told.key);
+            }
+        }
     }
 
     /// Asserts that everything is settled and forgotten: in the aggregator, and in every agent.
@@ -323,7 +361,20 @@ impl Pair {
             busy = true;
         }
         aggregator.pipeline.take_changes();
-        busy | aggregator.send(&mut self.outbound, self.now)
+        let heard = self.world.nodes().map(|node| aggregator.pipeline.sessions().last_heard(&node.meta.name)).min();
+        if let Some(Some(heard)) = heard {
+            aggregator.pipeline.on_all_heard(heard);
+        }
+        for (sink, outbound) in [(SINK, &mut self.outbound), (ASIDE, &mut self.aside)] {
+            busy |= aggregator.send(&Arc::from(sink), outbound, &mut self.cabinet, self.now);
+        }
+        if let Some(cabinet) = &mut self.cabinet {
+            cabinet.keep(&mut aggregator.pipeline, self.now);
+            if cabinet.has_stopped() {
+                self.kill_aggregator();
+            }
+        }
+        busy
     }
 }
 
@@ -365,42 +416,50 @@ impl Aggregator {
         busy
     }
 
-    /// Lets every sender do what it is to do now.
-    fn send(&mut self, outbound: &mut Outbound, now: Time) -> bool {
+    /// Lets a sender do what it is to do now.
+    fn send(&mut self, sink: &Arc<str>, outbound: &mut Outbound, cabinet: &mut Option<Cabinet>, now: Time) -> bool {
         let mut busy = false;
-        let sinks: Vec<_> = self.pipeline.outboxes().keys().cloned().collect();
-        if let Some(outcome) = outbound.answer {
-            for sink in std::mem::take(&mut self.in_flight) {
-                self.pipeline.on_outcome(&sink, outcome, now);
-                busy = true;
-            }
+        if let Some(outcome) = outbound.answer.filter(|_| self.in_flight.contains(sink)) {
+            self.in_flight.remove(sink);
+            self.pipeline.on_outcome(sink, outcome, now);
+            busy = true;
         }
-        for sink in sinks {
-            self.senders.remove(&sink);
-            match self.pipeline.next(&sink, now) {
-                Next::Idle => {}
-                Next::WaitUntil(at) => {
-                    self.senders.insert(sink, at);
-                }
-                Next::Send(records) => {
-                    busy = true;
-                    let told: Vec<_> = records
-                        .iter()
-                        .map(|record| Told {
-                            at: now,
-                            key: record.key.to_string(),
-                            body: serde_json::from_str(&record.body).expect("a record is JSON"),
-                        })
-                        .collect();
-                    if outbound.answer == Some(Outcome::Delivered) {
-                        outbound.taken.extend(told.clone());
-                    }
-                    outbound.sent.extend(told);
-                    self.in_flight.push(sink);
+        self.senders.remove(sink);
+        match self.pipeline.next(sink, now) {
+            Next::Idle => {}
+            Next::WaitUntil(at) => {
+                self.senders.insert(Arc::clone(sink), at);
+            }
+            Next::Send(records) => {
+                busy = true;
+                self.in_flight.insert(Arc::clone(sink));
+                if cabinet.as_mut().is_none_or(|cabinet| cabinet.on_leaving(&mut self.pipeline)) {
+                    outbound.receive(&records, now);
                 }
             }
         }
         busy
+    }
+}
+
+impl Default for Outbound {
+    fn default() -> Self {
+        Self { answer: Some(Outcome::Delivered), sent: Vec::new(), taken: Vec::new() }
+    }
+}
+
+impl Outbound {
+    fn receive(&mut self, records: &[Record], now: Time) {
+        let told = records.iter().map(|record| Told {
+            at: now,
+            key: record.key.to_string(),
+            body: serde_json::from_str(&record.body).expect("a record is JSON"),
+        });
+        let told: Vec<_> = told.collect();
+        if self.answer == Some(Outcome::Delivered) {
+            self.taken.extend(told.clone());
+        }
+        self.sent.extend(told);
     }
 }
 

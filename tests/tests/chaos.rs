@@ -7,12 +7,12 @@ use std::time::Duration;
 use fastrand::Rng;
 use tocsin_aggregator::forward::outbox::Outcome;
 use tocsin_tests::apiserver::{Container, PodRef, PodTemplate};
-use tocsin_tests::pair::Pair;
+use tocsin_tests::pair::{Pair, Stop};
 
 const NODES: &[&str] = &["n1", "n2", "n3"];
 const APPS: &[&str] = &["a", "b", "c"];
 /// Stories a test.
-const STORIES: u64 = 25;
+const STORIES: u64 = 15;
 const SECONDS: &[u64] = &[1, 5, 40, 90, 200, 400, 900, 2000, 4000];
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -41,7 +41,9 @@ enum Action {
     Connect(usize),
     KillAggregator,
     StartAggregator,
+    Stop(Stop),
     Outside(Option<Outcome>),
+    Aside(Option<Outcome>),
     Rule(usize, bool),
     NodeBack(usize),
     Stranger(usize),
@@ -55,6 +57,8 @@ enum Action {
 #[allow(clippy::struct_excessive_bools, reason = "each is a thing that may happen or not, on its own")]
 struct Mode {
     aggregator_dies: bool,
+    /// What it told is kept for the next one.
+    told_log: bool,
     agents_die: bool,
     nodes_die: bool,
     refuses: bool,
@@ -99,6 +103,10 @@ fn draw(rng: &mut Rng, mode: Mode, pods: usize) -> Action {
             13 => Action::Connect(node),
             14 if mode.aggregator_dies => Action::KillAggregator,
             15 if mode.aggregator_dies => Action::StartAggregator,
+            16 if mode.told_log && rng.bool() => {
+                let stops = [Stop::BeforeJournal, Stop::BeforeFirstByte, Stop::BeforeConfirmation, Stop::WhileFolding];
+                Action::Stop(stops[rng.usize(..stops.len())])
+            }
             16..19 => Action::Outside(match rng.u8(..8) {
                 0 => None,
                 1 => Some(Outcome::Failed),
@@ -108,6 +116,12 @@ fn draw(rng: &mut Rng, mode: Mode, pods: usize) -> Action {
                 _ => Some(Outcome::Delivered),
             }),
             19 if mode.rules_change => Action::Rule(rng.usize(..KINDS.len()), rng.bool()),
+            20 if rng.bool() => Action::Aside(match rng.u8(..4) {
+                0 => None,
+                1 => Some(Outcome::Failed),
+                2 if mode.refuses => Some(Outcome::Refused),
+                _ => Some(Outcome::Delivered),
+            }),
             20 => Action::Moment(rng.u64(1..400)),
             21..24 => Action::Pass(SECONDS[rng.usize(..SECONDS.len())]),
             _ => continue,
@@ -123,8 +137,8 @@ struct Story {
 }
 
 impl Story {
-    fn begin() -> Self {
-        let mut pair = Pair::with_nodes(NODES);
+    fn begin(mode: Mode) -> Self {
+        let mut pair = if mode.told_log { Pair::with_told_log(NODES) } else { Pair::with_nodes(NODES) };
         pair.world.set_graceful_deletion(true);
         let mut pods = Vec::new();
         for app in APPS {
@@ -144,6 +158,33 @@ impl Story {
             self.pair.settle();
         }
         self.pair.outbound.answer = answer;
+    }
+
+    fn aside(&mut self, answer: Option<Outcome>) {
+        if self.pair.aside.answer.is_none() {
+            self.pair.aside.answer = Some(Outcome::Failed);
+            self.pair.settle();
+        }
+        self.pair.aside.answer = answer;
+    }
+
+    fn newcomer(&mut self, index: usize) {
+        let pair = &mut self.pair;
+        let template = PodTemplate::new("d", Container::new("app", "registry.example/api:1.8.2"));
+        let name = format!("d-{}", self.pods.len());
+        let pod = pair.world.add_pod("payments", &name, &template, None);
+        if index == 0 {
+            pair.world.unschedulable(&pod);
+            pair.pass(Duration::from_secs(700));
+        }
+        match self.nodes.iter().nth(index) {
+            Some(&node) => {
+                pair.world.schedule(&pod, NODES[node]);
+                pair.world.run(&pod);
+                self.pods.push((pod, true));
+            }
+            None => pair.world.delete_pod(&pod),
+        }
     }
 
     fn act(&mut self, action: Action) {
@@ -210,7 +251,13 @@ impl Story {
             }
             Action::StartAggregator if pair.aggregator.is_none() => pair.start_aggregator(),
             Action::StartAggregator => {}
+            Action::Stop(stop) => {
+                if let Some(cabinet) = &mut pair.cabinet {
+                    cabinet.stop = Some(stop);
+                }
+            }
             Action::Outside(answer) => self.outside(answer),
+            Action::Aside(answer) => self.aside(answer),
             Action::Rule(kind, enabled) => pair.change_rules(|rules| {
                 rules.kinds.get_mut(KINDS[kind]).expect("a kind").enabled = enabled;
             }),
@@ -223,23 +270,7 @@ impl Story {
             // A second agent of the node takes the place of the first, which is still there for a moment.
             Action::Stranger(node) if self.nodes.contains(&node) => pair.start_agent(NODES[node]),
             Action::Stranger(_) => {}
-            Action::Newcomer(index) => {
-                let template = PodTemplate::new("d", Container::new("app", "registry.example/api:1.8.2"));
-                let name = format!("d-{}", self.pods.len());
-                let pod = pair.world.add_pod("payments", &name, &template, None);
-                if index == 0 {
-                    pair.world.unschedulable(&pod);
-                    pair.pass(Duration::from_secs(700));
-                }
-                match self.nodes.iter().nth(index) {
-                    Some(&node) => {
-                        pair.world.schedule(&pod, NODES[node]);
-                        pair.world.run(&pod);
-                        self.pods.push((pod, true));
-                    }
-                    None => pair.world.delete_pod(&pod),
-                }
-            }
+            Action::Newcomer(index) => self.newcomer(index),
             Action::Moment(millis) => {
                 pair.pass(Duration::from_millis(millis));
             }
@@ -252,6 +283,10 @@ impl Story {
 
     fn heal(&mut self, mode: Mode) -> Vec<PodRef> {
         self.outside(Some(Outcome::Delivered));
+        self.aside(Some(Outcome::Delivered));
+        if let Some(cabinet) = &mut self.pair.cabinet {
+            cabinet.stop = None;
+        }
         self.act(Action::StartAggregator);
         self.pair.change_rules(|rules| {
             for kind in KINDS {
@@ -280,15 +315,18 @@ impl Story {
         let ill = self.heal(mode);
         self.pair.pass(Duration::from_mins(135));
         let refuses = story.contains(&Action::Outside(Some(Outcome::Refused)));
-        let dies = story.contains(&Action::KillAggregator);
+        let forgets = story.contains(&Action::KillAggregator) && !mode.told_log;
         if ill.is_empty() {
             self.pair.assert_nothing_is_left();
         }
         for outbox in self.pair.pipeline().outboxes().values() {
             assert!(outbox.is_empty(), "the outbox keeps {} issues", outbox.len());
         }
-        if !dies {
-            self.pair.assert_keys_are_stable();
+        match mode.told_log {
+            // What may have been received goes again, as it was.
+            true => self.pair.assert_one_body_a_key(),
+            false if !forgets => self.pair.assert_keys_are_stable(),
+            false => {}
         }
         let sent = &self.pair.outbound.sent;
         let mut from = 0;
@@ -310,13 +348,24 @@ impl Story {
             let text = |field: &str| told.body[field].as_str().expect("a text").to_owned();
             let (issue, status) = (text("issue"), text("status"));
             let before = last.insert(issue, (status.clone(), told.sentence()));
-            if !dies {
+            if !forgets {
                 let is_again = before.is_some_and(|(before, _)| before == "firing" && status == "firing");
                 assert!(!is_again, "told twice: {}", told.sentence());
             }
         }
+        // It was spared some of the past, but in the end it knows the present.
+        let mut aside: BTreeMap<String, (String, String)> = BTreeMap::new();
+        for told in &self.pair.aside.taken {
+            let text = |field: &str| told.body[field].as_str().expect("a text").to_owned();
+            aside.insert(text("issue"), (text("status"), told.sentence()));
+        }
+        let refuses_aside = story.contains(&Action::Aside(Some(Outcome::Refused)));
+        for (status, sentence) in aside.values().filter(|_| !refuses_aside && !forgets) {
+            let is_ill = ill.iter().any(|pod| sentence.contains(&format!(" {} ", app_of(pod))));
+            assert!(status == "resolved" || is_ill, "aside, never resolved: {sentence}");
+        }
         // What a sink refused it has not heard; what an aggregator told that died, the next one does not know of.
-        if !refuses && !dies {
+        if !refuses && !forgets {
             for (status, sentence) in last.values() {
                 let is_ill = ill.iter().any(|pod| sentence.contains(&format!(" {} ", app_of(pod))));
                 assert!(status == "resolved" || is_ill, "never resolved: {sentence}");
@@ -337,7 +386,7 @@ fn app_of(pod: &PodRef) -> &str {
 
 fn play(mode: Mode, actions: &[Action]) -> Result<(), String> {
     let result = catch_unwind(AssertUnwindSafe(|| {
-        let mut story = Story::begin();
+        let mut story = Story::begin(mode);
         for &action in actions {
             story.act(action);
         }
@@ -379,8 +428,15 @@ fn tell(mode: Mode, first: u64) {
     assert_eq!(failed, 0, "{failed} of {STORIES} stories ended badly");
 }
 
-const CALM: Mode =
-    Mode { aggregator_dies: false, agents_die: false, nodes_die: false, refuses: false, rules_change: false, ill: 0 };
+const CALM: Mode = Mode {
+    aggregator_dies: false,
+    told_log: false,
+    agents_die: false,
+    nodes_die: false,
+    refuses: false,
+    rules_change: false,
+    ill: 0,
+};
 
 #[test]
 fn whatever_agents_and_nodes_do_the_outside_ends_with_the_present() {
@@ -393,11 +449,16 @@ fn whatever_an_aggregator_that_dies_forgets_its_agents_tell_again() {
 }
 
 #[test]
+fn whatever_an_aggregator_that_dies_has_told_its_successor_goes_on_with() {
+    let mode = Mode { aggregator_dies: true, told_log: true, rules_change: true, ..CALM };
+    tell(mode, 4000);
+    tell(Mode { agents_die: true, nodes_die: true, ..mode }, 5000);
+    tell(Mode { agents_die: true, nodes_die: true, ill: 3, ..mode }, 6000);
+}
+
+#[test]
 fn whatever_the_outside_refuses_nothing_is_left() {
-    tell(
-        Mode { agents_die: true, nodes_die: true, aggregator_dies: false, refuses: true, rules_change: true, ill: 0 },
-        2000,
-    );
+    tell(Mode { agents_die: true, nodes_die: true, refuses: true, rules_change: true, ..CALM }, 2000);
 }
 
 #[test]

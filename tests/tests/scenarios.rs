@@ -7,7 +7,7 @@ use serde_json::json;
 use tocsin_aggregator::dedupe::decision::{Decision, Suppression};
 use tocsin_aggregator::forward::outbox::{Health, Outcome};
 use tocsin_tests::apiserver::{Container, Deployment, PodRef, PodTemplate};
-use tocsin_tests::pair::Pair;
+use tocsin_tests::pair::{Pair, SINK};
 use tocsin_tests::record::Expected;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -215,7 +215,7 @@ fn a_token_that_is_revoked_and_replaced_loses_nothing_and_asks_slowly_in_between
     pair.outbound.answer = Some(Outcome::Unauthorized);
     pair.change(|world| world.crash_loop(&deployment.pods[0], 4)).pass(HOUR);
     pair.assert_told(&[]);
-    let outbox = pair.pipeline().outboxes().values().next().expect("there is one sink");
+    let outbox = pair.pipeline().outboxes().get(SINK).expect("it is configured");
     assert_eq!(outbox.health(), Health::Unauthorized);
     assert!((50..=70).contains(&pair.outbound.sent.len()), "about once a minute: {}", pair.outbound.sent.len());
 

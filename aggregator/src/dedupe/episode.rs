@@ -6,9 +6,9 @@ use std::sync::Arc;
 use rules::Time;
 
 use super::decision::{Decision, Suppression, Waiting};
-use super::issue::{Episode, Gone, Issue, IssueKey, Member, MemberId, Phase};
+use super::issue::{Episode, Example, Gone, Issue, IssueKey, Member, MemberId, Phase};
 use super::judge::{Situation, judge};
-use super::{Change, Check, Checked, Dedupe, Effect, NEWEST_EDGES_MAX, NUMBERED_MAX};
+use super::{Change, Check, Checked, Dedupe, Effect};
 use crate::forward::outbox::{Fate, Intent, Status};
 
 impl Dedupe {
@@ -22,13 +22,14 @@ impl Dedupe {
             return;
         }
         let severity = member.finding.severity;
-        let heard_until = self.heard_until.get(&id.observer).copied().unwrap_or(self.low_water);
-        let newest_edge = self.newest_edges.get(key).copied().or_else(|| told_edge(issue));
+        let saw_until = self.saw_until.get(&id.observer).copied().unwrap_or(self.low_water);
+        let newest_edge = self.past.newest_edge(key).max(told_edge(issue));
         let decision = judge(&Situation {
             issue,
             member,
             cause: self.cause_of(key, member),
-            old_until: heard_until.max(newest_edge.unwrap_or(heard_until)),
+            old_until: saw_until.max(newest_edge.unwrap_or(saw_until)),
+            over_until: self.past.ended(key),
             is_routed: self.settings.sinks.values().any(|sink| severity >= sink.min_severity),
             now,
         });
@@ -44,6 +45,11 @@ impl Dedupe {
             Some(Phase::Telling) if issue.is_over() && !self.resyncing => self.resolve(key, now),
             Some(Phase::Telling) => self.finish_telling(key, now),
             Some(Phase::Told) if issue.is_over() && !self.resyncing => self.resolve(key, now),
+            // It has become worse: those who know hear of it, and those whom it was not bad enough for.
+            Some(Phase::Told) if issue.is_worse() => {
+                self.tell(key, now);
+                self.finish_telling(key, now);
+            }
             Some(Phase::Told) => {}
             Some(Phase::Resolving) if !issue.is_over() => {
                 self.tell(key, now);
@@ -80,13 +86,27 @@ impl Dedupe {
     }
 
     /// A sink has heard of an issue, or refuses to.
-    pub(super) fn take_in_fate(&mut self, sink: &Arc<str>, key: &Arc<IssueKey>, revision: u32, fate: Fate, now: Time) {
-        let Some(episode) = self.issues.get_mut(key).and_then(|issue| issue.episode.as_mut()) else { return };
+    pub(super) fn take_in_fate(
+        &mut self,
+        sink: &Arc<str>,
+        key: &Arc<IssueKey>,
+        (told, fate): (&Intent, Fate),
+        now: Time,
+    ) {
+        let Some(issue) = self.issues.get_mut(key) else { return };
+        if let Some(previous) = issue.previous.as_mut().filter(|previous| previous.incarnation == told.episode) {
+            previous.awaiting.remove(sink);
+            issue.previous.take_if(|previous| previous.awaiting.is_empty());
+            return;
+        }
+        let Some(episode) = issue.episode.as_mut().filter(|episode| episode.incarnation == told.episode) else {
+            return;
+        };
         match fate {
             Fate::Delivered => episode.refused_by.remove(sink),
             Fate::Quarantined => episode.refused_by.insert(Arc::clone(sink)),
         };
-        if revision >= episode.revision {
+        if told.revision >= episode.revision {
             episode.awaiting.remove(sink);
             self.proceed(key, now);
         }
@@ -122,11 +142,12 @@ impl Dedupe {
             sinks: BTreeSet::new(),
             refused_by: BTreeSet::new(),
             // The same finding again, as after its kind was disabled for a while: a key says one thing only.
-            revision: self.numbered.get(&(Arc::clone(key), finding.incarnation)).map_or(0, |&(revision, _)| revision),
+            revision: self.past.revision(key, finding.incarnation),
             since: finding.since,
             ended: None,
             severity: finding.severity,
             gone: Gone::default(),
+            example: Example { observer: Arc::clone(&id.observer), finding: finding.clone() },
         });
         // What the aggregator sees itself it has read from the API already.
         if check.pod.is_empty() || check.member.observer.is_empty() {
@@ -147,11 +168,13 @@ impl Dedupe {
     /// Hands an issue to its sinks, or hands it to them again when it is back before they heard that it was over.
     fn tell(&mut self, key: &Arc<IssueKey>, now: Time) {
         let Some(issue) = self.issues.get_mut(key) else { return };
-        let severity = issue.members.values().filter(|member| !member.over).map(|member| member.finding.severity).max();
+        let severity = issue.severity();
         let Some(episode) = issue.episode.as_mut() else { return };
         episode.severity = severity.unwrap_or(episode.severity);
         episode.phase = Phase::Telling;
         episode.ended = None;
+        // Whoever has not heard of the end before hears that it is there, which says as much.
+        issue.previous = None;
         let routed = self.settings.sinks.iter().filter(|(_, sink)| episode.severity >= sink.min_severity);
         episode.awaiting = routed.map(|(name, sink)| (Arc::clone(name), sink.required)).collect();
         episode.sinks.extend(episode.awaiting.keys().cloned());
@@ -197,9 +220,7 @@ impl Dedupe {
         }
         episode.phase = Phase::Resolved;
         self.decide_queued(key, now);
-        if let Some(newest_edge) = self.issues.get(key).and_then(Issue::newest_edge) {
-            self.remember_edge(key, newest_edge);
-        }
+        self.remember(key);
         if self.episode_mut(key).is_some_and(|episode| episode.awaiting.is_empty()) {
             self.close(key);
         } else {
@@ -217,22 +238,14 @@ impl Dedupe {
         let Some(issue) = self.issues.get_mut(key) else { return };
         let goes_on = issue.members.values().any(Member::is_undecided);
         let ended = issue.episode.take_if(|episode| goes_on || episode.awaiting.is_empty());
-        if let Some(episode) = ended {
-            self.remember_number(key, &episode);
-        }
+        issue.previous = ended.filter(|ended| !ended.awaiting.is_empty());
     }
 
-    /// The last number of an episode that is over.
-    fn remember_number(&mut self, key: &Arc<IssueKey>, episode: &Episode) {
-        let id = (Arc::clone(key), episode.incarnation);
-        if self.numbered.len() >= NUMBERED_MAX
-            && !self.numbered.contains_key(&id)
-            && let Some(oldest) = self.numbered.iter().min_by_key(|(_, (_, at))| *at).map(|(id, _)| id.clone())
-        {
-            self.numbered.remove(&oldest);
-        }
-        let at = episode.ended.unwrap_or(episode.since);
-        self.numbered.insert(id, (episode.revision, at));
+    /// What is told of an episode that is over stays known.
+    fn remember(&mut self, key: &Arc<IssueKey>) {
+        let Some(issue) = self.issues.get(key) else { return };
+        let Some(Episode { incarnation, revision, since, ended, .. }) = &issue.episode else { return };
+        self.past.remember(key, (*incarnation, *revision), issue.newest_edge(), ended.unwrap_or(*since));
     }
 
     /// Findings that are over and decided go, but for those that the end of their issue is told with.
@@ -255,12 +268,18 @@ impl Dedupe {
 
     /// Numbers what is to be told now and hands it to the sinks that wait for it.
     fn hand_out(&mut self, key: &Arc<IssueKey>, status: Status) {
+        let example = self.issues.get(key).and_then(Issue::example);
         let Some(episode) = self.episode_mut(key) else { return };
+        if let Some(example) = example {
+            episode.example = example;
+        }
         episode.revision += 1;
-        let intent = Intent { revision: episode.revision, status, severity: episode.severity };
+        let severity = episode.severity;
         let sinks: Vec<_> = episode.awaiting.keys().cloned().collect();
+        let (episode, revision) = (episode.incarnation, episode.revision);
+        let intent = Intent { episode, revision, status, severity };
         for sink in sinks {
-            self.effects.push(Effect::Tell(sink, Arc::clone(key), intent.clone()));
+            self.effects.push(Effect::Tell(sink, Arc::clone(key), intent));
         }
     }
 
@@ -309,15 +328,6 @@ impl Dedupe {
         if to.is_final() && !member.over {
             self.settle(id);
         }
-    }
-
-    fn remember_edge(&mut self, key: &Arc<IssueKey>, at: Time) {
-        if self.newest_edges.len() >= NEWEST_EDGES_MAX
-            && let Some(oldest) = self.newest_edges.iter().min_by_key(|(_, at)| **at).map(|(key, _)| Arc::clone(key))
-        {
-            self.newest_edges.remove(&oldest);
-        }
-        self.newest_edges.insert(Arc::clone(key), at);
     }
 
     fn episode_mut(&mut self, key: &Arc<IssueKey>) -> Option<&mut Episode> {

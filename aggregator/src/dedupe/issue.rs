@@ -4,11 +4,12 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use rules::{Finding, FindingId, Incarnation, Kind, Nature, Owner, Severity, State, Subject, Time};
+use serde::{Deserialize, Serialize};
 
 use super::decision::{Decision, Suppression, Waiting};
 
 /// What findings are grouped by.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct IssueKey {
     /// Namespace; empty for what is about nodes.
     pub namespace: Arc<str>,
@@ -41,6 +42,8 @@ pub struct Issue {
     pub members: HashMap<MemberId, Member>,
     /// Its life from open to resolved; `None` while nothing is told of it.
     pub episode: Option<Episode>,
+    /// The one before, while the next one is being verified and a sink has yet to hear of its end.
+    pub previous: Option<Episode>,
     /// The last decision about one of its findings.
     pub last_decision: Option<(Decision, Time)>,
 }
@@ -60,6 +63,8 @@ pub struct Member {
     pub held: Option<HeldAfterCause>,
     /// Nobody can see it any more since then, and it is over when its hold has passed.
     pub unseen_since: Option<Time>,
+    /// It was told by a predecessor, and its observer has not named it to this process yet: it is not in the books.
+    pub recalled: bool,
 }
 
 /// A cause has ended. What it explained is judged by what is there now, not by what was.
@@ -71,6 +76,15 @@ pub struct HeldAfterCause {
     pub confirmed: bool,
     /// And it must have lasted until then.
     pub until: Time,
+}
+
+/// A finding, and who saw it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Example {
+    /// Who saw it.
+    pub observer: Observer,
+    /// As it was told.
+    pub finding: Finding,
 }
 
 /// An issue's life from open to resolved.
@@ -98,6 +112,8 @@ pub struct Episode {
     pub severity: Severity,
     /// Who was part of it and is well again, while others go on.
     pub gone: Gone,
+    /// The finding that was spoken of last: what is said when none is left.
+    pub example: Example,
 }
 
 /// Subjects that were part of an episode and no longer are.
@@ -143,7 +159,7 @@ impl IssueKey {
 impl Issue {
     /// An issue without findings.
     pub fn new(key: Arc<IssueKey>) -> Self {
-        Self { key, members: HashMap::new(), episode: None, last_decision: None }
+        Self { key, members: HashMap::new(), episode: None, previous: None, last_decision: None }
     }
 
     /// Whether it is there, as far as it can explain others: active and not written off, or at least pending.
@@ -159,9 +175,37 @@ impl Issue {
         stands
     }
 
+    /// The episode of that name, if it is still to be spoken of.
+    pub fn episode_of(&self, incarnation: Incarnation) -> Option<&Episode> {
+        let known = self.episode.iter().chain(&self.previous);
+        known.into_iter().find(|episode| episode.incarnation == incarnation)
+    }
+
+    /// How bad the worst of what is there is.
+    pub fn severity(&self) -> Option<Severity> {
+        let there = self.members.values().filter(|member| !member.over && member.decision.is_some());
+        there.map(|member| member.finding.severity).max()
+    }
+
+    /// Whether it is worse than was told.
+    pub fn is_worse(&self) -> bool {
+        self.severity() > self.episode.as_ref().map(|episode| episode.severity)
+    }
+
     /// Whether every finding that was observed has ended.
     pub fn is_over(&self) -> bool {
         self.members.values().all(|member| member.over || member.decision.is_none())
+    }
+
+    /// The finding whose facts are shown: the one that opened the episode, or else the newest that is there. `None` when
+    /// none is left.
+    pub fn example(&self) -> Option<Example> {
+        let observed = || self.members.iter().filter(|(_, member)| member.decision.is_some());
+        let opener = self.episode.as_ref().and_then(|episode| self.members.get_key_value(&episode.opener));
+        let opener = opener.filter(|(_, member)| !member.over && member.decision.is_some());
+        let newest = || observed().max_by_key(|(_, member)| (!member.over, member.finding.since));
+        let (id, member) = opener.or_else(newest)?;
+        Some(Example { observer: Arc::clone(&id.observer), finding: member.finding.clone() })
     }
 
     /// When the newest of its edges happened.

@@ -13,6 +13,8 @@ pub(super) struct Situation<'a> {
     pub(super) cause: Option<State>,
     /// Found edges up to then are old.
     pub(super) old_until: Time,
+    /// When the issue was over last, and that was told.
+    pub(super) over_until: Option<Time>,
     /// Whether any sink wants issues of its severity.
     pub(super) is_routed: bool,
     pub(super) now: Time,
@@ -20,7 +22,7 @@ pub(super) struct Situation<'a> {
 
 /// What becomes of a finding whose fate is open.
 pub(super) fn judge(situation: &Situation<'_>) -> Decision {
-    let Situation { issue, member, cause, old_until, is_routed, now } = situation;
+    let Situation { issue, member, cause, old_until, over_until, is_routed, now } = situation;
     let finding = &member.finding;
     let is_found_edge = finding.seen == Seen::Found && finding.kind.row().nature == Nature::Edge;
     if is_found_edge && finding.since <= *old_until {
@@ -28,6 +30,10 @@ pub(super) fn judge(situation: &Situation<'_>) -> Decision {
     }
     let phase = issue.episode.as_ref().map(|episode| episode.phase);
     if phase == Some(Phase::Told) {
+        return Decision::Merged;
+    }
+    // It began and ended before the end of the issue was told: that end was its end, too.
+    if phase.is_none() && member.over && over_until.is_some_and(|until| finding.since <= until) {
         return Decision::Merged;
     }
     match cause {

@@ -29,7 +29,7 @@ struct Story {
     told: Vec<String>,
     settled: Vec<(FindingId, u32)>,
     asked_full: Vec<Observer>,
-    waiting: Vec<(Arc<str>, Arc<IssueKey>, u32)>,
+    waiting: Vec<(Arc<str>, Arc<IssueKey>, Intent)>,
     checks: Vec<Check>,
 }
 
@@ -111,9 +111,9 @@ impl Story {
                         ));
                         match &self.sink {
                             Some(fate) => {
-                                self.dedupe.on_fate(&sink, &issue, intent.revision, *fate, self.now);
+                                self.dedupe.on_fate(&sink, &issue, &intent, *fate, self.now);
                             }
-                            None => self.waiting.push((sink, issue, intent.revision)),
+                            None => self.waiting.push((sink, issue, intent)),
                         }
                     }
                 }
@@ -122,8 +122,8 @@ impl Story {
     }
 
     fn sink_answers(&mut self, fate: Fate) -> &mut Self {
-        for (sink, issue, revision) in std::mem::take(&mut self.waiting) {
-            self.dedupe.on_fate(&sink, &issue, revision, fate, self.now);
+        for (sink, issue, intent) in std::mem::take(&mut self.waiting) {
+            self.dedupe.on_fate(&sink, &issue, &intent, fate, self.now);
         }
         self.sink = Some(fate);
         self.run()

@@ -10,7 +10,7 @@ use serde::Serialize;
 use super::outbox::{Intent, Status};
 use super::text::shown;
 use super::words;
-use crate::dedupe::issue::{Episode, Gone};
+use crate::dedupe::issue::Gone;
 use crate::dedupe::{Issue, IssueKey};
 use crate::settings::Cluster;
 
@@ -92,14 +92,19 @@ pub fn record<'a>(
     swallowed: impl Iterator<Item = &'a Finding>,
     intent: &Intent,
 ) -> Option<(Arc<str>, Arc<str>)> {
-    let episode = issue.episode.as_ref()?;
+    let episode = issue.episode_of(intent.episode)?;
+    let is_present = issue.episode.as_ref().is_some_and(|present| present.incarnation == intent.episode);
     let issue_name = issue_id(cluster, &issue.key);
     let episode_name = name_of(&[&issue_name, &episode.incarnation.0.to_string()], 8);
     let key = format!("{issue_name}.{episode_name}.{}", intent.revision);
-    let speaker = speaker(issue, episode)?;
-    let told = issue.members.values().filter(|member| member.decision.is_some());
-    let here: Vec<_> = told.map(|member| &member.finding.subject).collect();
+    let example = issue.example().filter(|_| is_present);
+    let speaker = &example.as_ref().unwrap_or(&episode.example).finding;
+    let told = issue.members.values().filter(|member| is_present && member.decision.is_some());
+    let mut here: Vec<_> = told.map(|member| &member.finding.subject).collect();
     let Gone { subjects: gone, more } = &episode.gone;
+    if here.is_empty() && gone.is_empty() {
+        here.push(&speaker.subject);
+    }
     let pods = Pods::of(here.iter().copied(), gone, *more);
     let swallowed = Pods::of(swallowed.map(|finding| &finding.subject), [], 0);
     let nodes = here.iter().copied().chain(gone).map(|subject| &*subject.node).filter(|node| !node.is_empty());
@@ -158,13 +163,6 @@ impl<'a> Pods<'a> {
         sample.sort_unstable();
         Self { total, sample }
     }
-}
-
-/// The finding whose facts are shown: the one that opened the episode, or else the newest that is there.
-fn speaker<'a>(issue: &'a Issue, episode: &Episode) -> Option<&'a Finding> {
-    let opener = issue.members.get(&episode.opener).filter(|member| !member.over);
-    let newest = || issue.members.values().max_by_key(|member| (!member.over, member.finding.since));
-    opener.or_else(newest).map(|member| &member.finding)
 }
 
 fn evidence(finding: &Finding) -> Evidence {

@@ -5,16 +5,19 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rules::{Severity, Time};
+use rules::{Incarnation, Severity, Time};
 
 use crate::dedupe::IssueKey;
 use crate::limit::TokenBucket;
 use crate::settings::SinkSettings;
+use crate::told_log::Body;
 
 /// What an issue has to say.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Intent {
-    /// Which of the issue's revisions.
+    /// Of which of the issue's episodes.
+    pub episode: Incarnation,
+    /// Which of its revisions.
     pub revision: u32,
     /// Whether it is there or over.
     pub status: Status,
@@ -23,7 +26,7 @@ pub struct Intent {
 }
 
 /// Whether an issue is there or over.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Status {
     /// It is there.
@@ -37,13 +40,12 @@ pub enum Status {
 pub struct Record {
     /// The issue.
     pub issue: Arc<IssueKey>,
-    /// The revision that it tells.
-    pub revision: u32,
+    /// What it says of it.
+    pub intent: Intent,
     /// The same for every attempt.
     pub key: Arc<str>,
     /// The same for every attempt, a JSON object.
     pub body: Arc<str>,
-    status: Status,
 }
 
 /// What the sender is to do.
@@ -109,8 +111,8 @@ pub struct Outbox {
 /// What one sink knows of one issue, and has yet to hear.
 #[derive(Debug)]
 struct Entry {
-    /// The last status that it took.
-    told: Option<Status>,
+    /// The last that it took.
+    told: Option<Intent>,
     /// What has been sent and not answered for: it goes again, as it was, before anything newer.
     frozen: Option<Record>,
     /// The newest that it has yet to hear.
@@ -164,7 +166,7 @@ impl Outbox {
     /// be told at all, because what it knows is right again.
     pub fn enqueue(&mut self, issue: &Arc<IssueKey>, intent: Intent, now: Time) -> Option<Fate> {
         let entry = self.entries.entry(Arc::clone(issue)).or_insert(Entry { told: None, frozen: None, due: None });
-        if entry.frozen.is_none() && entry.told == Some(intent.status) {
+        if entry.frozen.is_none() && entry.told.is_some_and(|told| told.says_as_much_as(&intent)) {
             entry.due = None;
             return Some(Fate::Delivered);
         }
@@ -173,13 +175,26 @@ impl Outbox {
         None
     }
 
-    /// The sink no longer has to hear of `issue`; what may have been received is still confirmed.
-    pub fn withdraw(&mut self, issue: &IssueKey) {
-        if let Some(entry) = self.entries.get_mut(issue) {
-            entry.due = None;
-            if entry.frozen.is_none() {
-                self.entries.remove(issue);
-            }
+    /// Goes on with what a predecessor sent of `issue`: the last that the sink confirmed, what it may have received since,
+    /// and the last that it has to hear.
+    pub fn recall(
+        &mut self,
+        issue: &Arc<IssueKey>,
+        told: Option<Intent>,
+        sent: Option<(&Arc<str>, &Body)>,
+        due: Option<Intent>,
+        now: Time,
+    ) {
+        let frozen = sent.map(|(key, body)| Record {
+            issue: Arc::clone(issue),
+            intent: body.intent,
+            key: Arc::clone(key),
+            body: Arc::clone(&body.text),
+        });
+        let due = due.filter(|due| frozen.as_ref().is_none_or(|frozen| frozen.intent != *due));
+        let entry = Entry { told, frozen, due: due.map(|intent| Due { intent, since: now }) };
+        if entry.knows_of_it() || entry.waits() {
+            self.entries.insert(Arc::clone(issue), entry);
         }
     }
 
@@ -195,6 +210,8 @@ impl Outbox {
         if !self.entries.values().any(Entry::waits) {
             return Next::Idle;
         }
+        // A clock that was set back does not make the pause longer.
+        self.not_before = self.not_before.min(now + BACKOFF_MAX);
         if now < self.not_before {
             return Next::WaitUntil(self.not_before);
         }
@@ -209,8 +226,9 @@ impl Outbox {
         }
         if records.is_empty() {
             return match &mut self.bucket {
-                Some(bucket) if self.entries.values().any(Entry::waits) => Next::WaitUntil(bucket.next_at(now)),
-                _ => Next::Idle,
+                _ if !self.entries.values().any(Entry::waits) => Next::Idle,
+                Some(bucket) => Next::WaitUntil(bucket.next_at(now)),
+                None => Next::WaitUntil(now),
             };
         }
         self.in_flight = records.iter().map(|record| Arc::clone(&record.issue)).collect();
@@ -218,7 +236,7 @@ impl Outbox {
     }
 
     /// How the batch went; what became of each notification whose fate that decides.
-    pub fn on_outcome(&mut self, outcome: Outcome, now: Time) -> Vec<(Arc<IssueKey>, u32, Fate)> {
+    pub fn on_outcome(&mut self, outcome: Outcome, now: Time) -> Vec<(Arc<IssueKey>, Intent, Fate)> {
         let batch = std::mem::take(&mut self.in_flight);
         match outcome {
             Outcome::Delivered => {
@@ -241,8 +259,9 @@ impl Outbox {
                 Vec::new()
             }
             Outcome::Throttled(asked) => {
+                // A sink that asks for no pause at all gets ours.
                 let pause = self.fail();
-                self.not_before = now + asked.map_or(pause, |asked| asked.min(BACKOFF_MAX));
+                self.not_before = now + asked.map_or(pause, |asked| asked.clamp(pause, BACKOFF_MAX));
                 Vec::new()
             }
             Outcome::Failed => {
@@ -273,11 +292,6 @@ impl Outbox {
     /// Whether it has nothing to hear.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
-    }
-
-    /// Whether a notification of `issue` may have been received already.
-    pub fn is_frozen(&self, issue: &IssueKey) -> bool {
-        self.entries.get(issue).is_some_and(|entry| entry.frozen.is_some())
     }
 
     /// One at a time while the sink fails or does not know us, fewer while a culprit is sought.
@@ -320,27 +334,31 @@ impl Outbox {
         let entry = self.entries.get_mut(&issue)?;
         let Due { intent, .. } = entry.due.take()?;
         let (key, body) = render(&issue, &intent)?;
-        let record = Record { issue, revision: intent.revision, key, body, status: intent.status };
+        let record = Record { issue, intent, key, body };
         entry.frozen = Some(record.clone());
         Some(record)
     }
 
     /// The sink has answered for what it was sent last of `issue`.
-    fn confirm(&mut self, issue: Arc<IssueKey>, fate: Fate) -> Option<(Arc<IssueKey>, u32, Fate)> {
+    fn confirm(&mut self, issue: Arc<IssueKey>, fate: Fate) -> Option<(Arc<IssueKey>, Intent, Fate)> {
         let entry = self.entries.get_mut(&issue)?;
         let record = entry.frozen.take()?;
-        if fate == Fate::Delivered {
-            entry.told = Some(record.status);
+        match (fate, record.intent.status) {
+            (Fate::Delivered, _) => entry.told = Some(record.intent),
+            // It will not hear of the end, so for it there is none: the next beginning is news.
+            (Fate::Quarantined, Status::Resolved) => entry.told = None,
+            (Fate::Quarantined, Status::Firing) => {}
         }
         // Nothing more to say: the same again, or the end of what the sink refused to hear of.
-        let moot = entry.due.take_if(|due| {
-            entry.told == Some(due.intent.status) || (entry.told.is_none() && due.intent.status == Status::Resolved)
+        let moot = entry.due.take_if(|due| match entry.told {
+            Some(told) => told.says_as_much_as(&due.intent),
+            None => due.intent.status == Status::Resolved,
         });
-        let revision = moot.map_or(record.revision, |due| due.intent.revision);
-        if entry.due.is_none() && entry.told != Some(Status::Firing) {
+        let intent = moot.map_or(record.intent, |due| due.intent);
+        if entry.due.is_none() && !entry.knows_of_it() {
             self.entries.remove(&issue);
         }
-        Some((issue, revision, fate))
+        Some((issue, intent, fate))
     }
 
     /// Counts a failure; the pause after it, full jitter.
@@ -355,9 +373,22 @@ impl Outbox {
     }
 }
 
+impl Intent {
+    /// Whether who has heard this need not hear `other`: the same episode, there or over as in this, and no worse.
+    pub fn says_as_much_as(&self, other: &Self) -> bool {
+        let is_no_worse = other.status == Status::Resolved || other.severity <= self.severity;
+        (self.episode, self.status) == (other.episode, other.status) && is_no_worse
+    }
+}
+
 impl Entry {
     fn waits(&self) -> bool {
         self.frozen.is_some() || self.due.is_some()
+    }
+
+    /// Whether the sink has heard of it, and not that it is over.
+    fn knows_of_it(&self) -> bool {
+        self.told.is_some_and(|told| told.status == Status::Firing)
     }
 }
 

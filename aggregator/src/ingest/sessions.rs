@@ -53,6 +53,8 @@ struct Node {
     last_heard: Time,
     /// How often it was told to be heard, where that is not what others are told by now.
     interval: Option<Duration>,
+    /// Up to then its agent has reported what it saw; `None` before the first report of everything.
+    saw_until: Option<Time>,
     /// Whether a full report has been taken in during this session.
     synced: bool,
     need_full: Option<NeedFull>,
@@ -122,6 +124,11 @@ impl Sessions {
     /// When the agent of `node` was last heard; `None` when it never was in this epoch.
     pub fn last_heard(&self, node: &str) -> Option<Time> {
         self.nodes.get(node).map(|node| node.last_heard)
+    }
+
+    /// Up to when the agent of `node` has reported what it saw. Who only says hello has seen nothing yet.
+    pub fn saw_until(&self, node: &str) -> Option<Time> {
+        self.nodes.get(node)?.saw_until
     }
 
     /// The node whose agent opened `session`; `None` when it is not open.
@@ -219,6 +226,7 @@ impl Sessions {
             }
         };
         node.accepted = report.seq;
+        node.saw_until = if node.synced { Some(now) } else { node.saw_until };
         node.shed = report.shed;
         if node.synced && node.open != report.open {
             node.need_full.get_or_insert(NeedFull::Digest);
@@ -277,6 +285,7 @@ impl Node {
             accepted: 0,
             last_heard: now,
             interval: None,
+            saw_until: None,
             synced: false,
             need_full: None,
             known: HashMap::new(),
@@ -291,8 +300,8 @@ impl Node {
     /// A new session begins: what is known stays known, and is compared with the first full report.
     fn renew(&mut self, session: SessionId, now: Time) {
         let known = std::mem::take(&mut self.known);
-        let shed = self.shed;
-        *self = Self { known, shed, ..Self::new(session, now) };
+        let (shed, saw_until) = (self.shed, self.saw_until);
+        *self = Self { saw_until, known, shed, ..Self::new(session, now) };
     }
 
     /// What changed: all of it is new, but for what is over and settled and said again.

@@ -109,7 +109,7 @@ fn records() -> Vec<Value> {
     let mut bodies = Vec::new();
     for finding in [firing, over] {
         pipeline.on_own_findings(vec![finding], NOW);
-        let Next::Send(records) = pipeline.next("sink", NOW) else { panic!("there is something to tell") };
+        let Next::Send(records) = pipeline.next(&"sink".into(), NOW) else { panic!("there is something to tell") };
         pipeline.on_outcome(&"sink".into(), Outcome::Delivered, NOW);
         bodies.extend(records.iter().map(|record| serde_json::from_str(&record.body).expect("JSON")));
     }

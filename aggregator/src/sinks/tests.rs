@@ -128,7 +128,12 @@ fn records(keys: &[&str], reversed: bool) -> Vec<Record> {
         let owner = Owner { kind: "Deployment".into(), name: Arc::from(*key) };
         let kind = Kind::named("CrashLoopBackOff").expect("a kind of the catalogue");
         let issue = IssueKey { namespace: "shop".into(), owner, container: "".into(), kind };
-        let intent = Intent { revision: 1, status: Status::Firing, severity: Severity::Critical };
+        let intent = Intent {
+            episode: rules::Incarnation(1),
+            revision: 1,
+            status: Status::Firing,
+            severity: Severity::Critical,
+        };
         outbox.enqueue(&Arc::new(issue), intent, NOW);
     }
     let body = |key: &str| Arc::from(format!(r#"{{"key":"{key}"}}"#));

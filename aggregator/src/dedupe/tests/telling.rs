@@ -134,3 +134,60 @@ fn a_sink_that_is_taken_away_keeps_nothing_waiting() {
     story.sink_answers(Fate::Delivered);
     assert_eq!(story.settled, [(one.id, 1)]);
 }
+
+/// What the outbox would send for `intent` now.
+fn rendered(story: &Story, issue: &IssueKey, intent: &Intent) -> Option<(Arc<str>, Arc<str>)> {
+    let cluster = crate::settings::Cluster::default();
+    crate::forward::notification::record(&cluster, story.dedupe.issue(issue)?, std::iter::empty(), intent)
+}
+
+#[test]
+fn an_issue_whose_last_finding_is_gone_still_has_something_to_say_of_its_end() {
+    let one = pod("CrashLoopBackOff", "n1", "api-1");
+    let mut story = Story::begin();
+    story.see(one.clone());
+    story.sink = None;
+    story.see(cleared(one.clone()));
+    let flap = Finding { state: State::Pending, ..again(one, 2, START + SECOND) };
+    story.see(flap.clone()).see(cleared(flap));
+    let (_, issue, end) = story.waiting.last().cloned().expect("its end waits for the sink");
+    let members = &story.dedupe.issue(&issue).expect("its end is still to be told").members;
+    assert!(members.is_empty(), "{members:?}");
+    let (_, body) = rendered(&story, &issue, &end).expect("there is something to say");
+    assert!(body.contains("api-1"), "{body}");
+    story.sink_answers(Fate::Delivered);
+    assert_eq!(story.dedupe.issues().count(), 0);
+}
+
+#[test]
+fn the_end_that_a_slow_sink_has_yet_to_hear_keeps_its_name_when_the_next_episode_begins() {
+    let optional = SinkSettings { required: false, ..SinkSettings::default() };
+    let one = pod("CrashLoopBackOff", "n1", "api-1");
+    let mut story = Story::with_sinks(&[("chat", optional)]);
+    story.see(one.clone());
+    (story.sink, story.verdict) = (None, None);
+    story.see(cleared(one.clone()));
+    let (sink, issue, end) = story.waiting.pop().expect("the end of the first waits for the sink");
+    let before = rendered(&story, &issue, &end);
+    story.see(again(one, 2, START + SECOND));
+    let check = story.checks.pop().expect("the second's pod is to be read");
+    assert_eq!(rendered(&story, &issue, &end), before, "the same key, the same body");
+    assert!(before.is_some());
+
+    story.dedupe.on_fate(&sink, &issue, &end, Fate::Delivered, story.now);
+    story.verdict = Some(Checked::NoDoubt);
+    story.dedupe.on_checked(&check, Checked::NoDoubt, story.now);
+    story.run();
+    assert_eq!(story.waiting.last().map(|(_, _, intent)| intent.episode), Some(Incarnation(2)));
+    assert_eq!(rendered(&story, &issue, &end), None, "nobody has to hear of the first any more");
+}
+
+#[test]
+fn an_issue_that_has_become_worse_is_told_again_and_reaches_who_was_spared_before() {
+    let strict = SinkSettings { min_severity: rules::Severity::Critical, ..SinkSettings::default() };
+    let mild = Finding { severity: rules::Severity::Warning, ..pod("CrashLoopBackOff", "n1", "api-1") };
+    let bad = Finding { severity: rules::Severity::Critical, ..pod("CrashLoopBackOff", "n1", "api-2") };
+    let mut story = Story::with_sinks(&[("all", SinkSettings::default()), ("pager", strict)]);
+    story.see(mild).told(&["api CrashLoopBackOff firing"]);
+    story.see(bad).told(&["api CrashLoopBackOff firing"; 3]).accounts(&[(TOLD, 1), (MERGED, 1)]);
+}

@@ -27,7 +27,7 @@ impl Sink {
     }
 
     fn say_as(&mut self, issue: &str, revision: u32, status: Status, severity: Severity) -> Option<Fate> {
-        self.outbox.enqueue(&key(issue), Intent { revision, status, severity }, self.now)
+        self.outbox.enqueue(&key(issue), Intent { episode: Incarnation(1), revision, status, severity }, self.now)
     }
 
     /// What it sends now, as `issue.revision`; the bodies carry the time of their making.
@@ -51,7 +51,7 @@ impl Sink {
 
     fn answers(&mut self, outcome: Outcome) -> Vec<(String, u32, Fate)> {
         let fates = self.outbox.on_outcome(outcome, self.now);
-        fates.into_iter().map(|(issue, revision, fate)| (issue.owner.name.to_string(), revision, fate)).collect()
+        fates.into_iter().map(|(issue, told, fate)| (issue.owner.name.to_string(), told.revision, fate)).collect()
     }
 
     fn waits_until(&mut self) -> Option<Time> {
@@ -265,4 +265,60 @@ fn other_settings_lose_nothing_that_waits() {
     sink.check_sends(&[]);
     sink.outbox.configure(SinkSettings { rate_per_minute: None, ..SinkSettings::default() }, sink.now);
     sink.check_sends(&["b.1"]);
+}
+
+#[test]
+fn a_sink_that_refuses_to_hear_of_an_end_hears_of_the_next_beginning() {
+    let mut sink = Sink::unlimited();
+    sink.say("a", 1, FIRING);
+    sink.check_sends(&["a.1"]).answers(Outcome::Delivered);
+    sink.say("a", 2, RESOLVED);
+    sink.check_sends(&["a.2"]);
+    assert_eq!(sink.answers(Outcome::Refused), [("a".to_owned(), 2, Fate::Quarantined)]);
+    assert!(sink.outbox.entries.is_empty(), "nothing is kept of what is over");
+    assert_eq!(sink.say("a", 3, FIRING), None);
+    sink.check_sends(&["a.3"]);
+}
+
+#[test]
+fn what_has_become_worse_is_said_again_and_what_has_become_better_is_not() {
+    let mut sink = Sink::unlimited();
+    sink.say_as("a", 1, FIRING, Severity::Warning);
+    sink.check_sends(&["a.1"]).answers(Outcome::Delivered);
+    sink.say_as("a", 2, FIRING, Severity::Critical);
+    sink.check_sends(&["a.2"]).answers(Outcome::Delivered);
+    assert_eq!(sink.say_as("a", 3, FIRING, Severity::Warning), Some(Fate::Delivered));
+}
+
+#[test]
+fn another_episode_is_news_to_a_sink_that_knows_the_one_before() {
+    let mut sink = Sink::unlimited();
+    sink.say("a", 1, FIRING);
+    sink.check_sends(&["a.1"]).answers(Outcome::Delivered);
+    let next = Intent { episode: Incarnation(2), revision: 1, status: FIRING, severity: Severity::Warning };
+    assert_eq!(sink.outbox.enqueue(&key("a"), next, sink.now), None);
+}
+
+#[test]
+fn a_sink_that_asks_for_no_pause_is_left_alone_for_ours() {
+    let pause_after = |asked| {
+        let mut sink = Sink::unlimited();
+        sink.say("a", 1, FIRING);
+        sink.check_sends(&["a.1"]).answers(Outcome::Throttled(asked));
+        sink.waits_until()
+    };
+    assert_eq!(pause_after(Some(Duration::ZERO)), pause_after(None), "the same seed, the same pause");
+    assert!(pause_after(None).is_some_and(|until| until > START));
+}
+
+#[test]
+fn a_clock_that_was_set_back_does_not_keep_a_sink_waiting() {
+    let mut sink = Sink::unlimited();
+    sink.now = START + 24 * Duration::from_hours(1);
+    sink.say("a", 1, FIRING);
+    sink.check_sends(&["a.1"]).answers(Outcome::Failed);
+    sink.now = START;
+    assert!(sink.waits_until().is_none_or(|until| until <= START + BACKOFF_MAX));
+    sink.now = START + BACKOFF_MAX;
+    sink.check_sends(&["a.1"]);
 }

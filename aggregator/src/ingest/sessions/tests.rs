@@ -358,3 +358,20 @@ fn other_rules_are_given_with_the_next_answer() {
     let Reply::Answer(answer) = agent.sessions.reply(NODE, hash) else { panic!("an answer") };
     assert_eq!(answer.configuration, None, "the agent has it");
 }
+
+#[test]
+fn an_agent_that_has_only_said_hello_has_seen_nothing() {
+    let mut agent = Agent::meets();
+    assert_eq!(agent.sessions.saw_until(NODE), None);
+    agent.reports(Body::Delta(Vec::new())).expect("a heartbeat is accepted");
+    assert_eq!(agent.sessions.saw_until(NODE), None, "a heartbeat before the first report of everything");
+    agent.reports(Body::Full(Vec::new())).expect("the report is accepted");
+    assert_eq!(agent.sessions.saw_until(NODE), Some(START));
+
+    agent.now = START + Duration::from_mins(10);
+    agent.says_hello(2, &[]);
+    agent.now = START + Duration::from_mins(20);
+    agent.says_hello(3, &[]);
+    assert_eq!(agent.sessions.saw_until(NODE), Some(START), "what happened since was seen by nobody");
+    assert_eq!(agent.sessions.last_heard(NODE), Some(agent.now));
+}

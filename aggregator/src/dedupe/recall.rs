@@ -1,0 +1,161 @@
+//! Going on where a predecessor stopped: what it told is known again, and is compared with what the observers say.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use rules::{Finding, FindingId, State, Time};
+use wire::Entry as Reported;
+
+use super::decision::Decision;
+use super::issue::{Episode, Example, Gone, Issue, Member, MemberId, Phase};
+use super::{Dedupe, IssueKey, Observer, place};
+use crate::forward::outbox::{Intent, Status};
+use crate::told_log::{Entry, Standing};
+
+impl Dedupe {
+    /// Nothing was unsettled at `low_water`, so found edges up to then are old.
+    pub fn recall_low_water(&mut self, low_water: Time) {
+        self.low_water = low_water;
+    }
+
+    /// An issue was told. Returns what its sinks have yet to hear.
+    pub fn recall(&mut self, entry: &Entry) -> Option<(Arc<IssueKey>, BTreeSet<Arc<str>>, Intent)> {
+        let (key, intent) = (Arc::new(entry.issue.clone()), entry.intent);
+        let ended = entry.ended.unwrap_or(entry.since);
+        // The number and the newest edge count whatever happens to this episode.
+        self.past.remember(&key, (intent.episode, intent.revision), entry.newest_edge, ended);
+        let awaiting = self.yet_to_hear(entry);
+        if intent.status == Status::Resolved && awaiting.is_empty() {
+            return None;
+        }
+        let example = entry.example.clone()?;
+        let finding = example.finding.clone();
+        let id = MemberId { observer: Arc::clone(&example.observer), finding: finding.id };
+        let is_unsettled = awaiting.values().any(|&required| required);
+        let episode = Episode {
+            opener: id.clone(),
+            incarnation: intent.episode,
+            phase: match (intent.status, is_unsettled) {
+                (Status::Firing, true) => Phase::Telling,
+                (Status::Firing, false) => Phase::Told,
+                (Status::Resolved, true) => Phase::Resolving,
+                (Status::Resolved, false) => Phase::Resolved,
+            },
+            sinks: entry.sinks.keys().chain(awaiting.keys()).cloned().collect(),
+            refused_by: refused(entry),
+            revision: intent.revision,
+            since: entry.since,
+            ended: entry.ended,
+            severity: intent.severity,
+            gone: Gone { more: entry.gone, ..Gone::default() },
+            example,
+            awaiting,
+        };
+        let sinks = episode.awaiting.keys().cloned().collect();
+        let member = Member {
+            revision: 0,
+            decision: Some(Decision::Told),
+            over: intent.status == Status::Resolved,
+            held: None,
+            unseen_since: None,
+            recalled: true,
+            finding,
+        };
+        if !member.finding.subject.node.is_empty() {
+            self.by_node.entry(Arc::clone(&member.finding.subject.node)).or_default().insert(id.clone());
+        }
+        let mut issue = Issue::new(Arc::clone(&key));
+        issue.members.insert(id.clone(), member);
+        issue.episode = Some(episode);
+        self.members.insert(id, Arc::clone(&key));
+        self.places.entry(place(&key)).or_default().insert(Arc::clone(&key));
+        self.issues.insert(Arc::clone(&key), issue);
+        Some((key, sinks, intent))
+    }
+
+    /// A finding was accepted and not settled, and its agent is gone: it has its say, and then its hold.
+    pub fn recall_orphan(&mut self, orphan: Example, now: Time) {
+        let Example { observer, finding } = orphan;
+        let id = finding.id;
+        self.on_findings(&observer, vec![Reported { revision: 0, finding }], now);
+        self.on_unseen(MemberId { observer, finding: id }, now);
+    }
+
+    /// Of what a predecessor told of `observer`'s findings, that which it has not named yet.
+    pub(super) fn unnamed_of(&self, observer: &Observer) -> Vec<MemberId> {
+        let on_node = self.by_node.get(observer).into_iter().flatten();
+        on_node.filter(|id| id.observer == *observer && self.is_recalled(id)).cloned().collect()
+    }
+
+    /// These nodes are there; what was told about any other is over when its hold has passed.
+    pub fn on_nodes_known(&mut self, nodes: &BTreeSet<Arc<str>>, now: Time) {
+        let recalled = self.members.keys().filter(|id| self.is_recalled(id));
+        let gone: BTreeSet<_> = recalled
+            .map(|id| &id.observer)
+            .filter(|node| !node.is_empty() && !nodes.contains(*node))
+            .cloned()
+            .collect();
+        for node in gone {
+            self.on_node_gone(&node, now);
+        }
+    }
+
+    /// What a predecessor told of the aggregator's own findings: for its rules to go on with.
+    pub fn recalled_own(&self) -> Vec<Finding> {
+        let own = self.members.keys().filter(|id| id.observer.is_empty() && self.is_recalled(id));
+        let open = own.filter_map(|id| self.member(id)).filter(|member| !member.over);
+        open.map(|member| member.finding.clone()).collect()
+    }
+
+    /// The aggregator's own rules went on with the findings that `adopted` names, and will say when they are over.
+    pub fn on_own_adopted(&mut self, adopted: &BTreeSet<FindingId>, now: Time) {
+        let own = self.members.keys().filter(|id| id.observer.is_empty() && self.is_recalled(id));
+        let lost: Vec<_> = own.filter(|id| !adopted.contains(&id.finding)).cloned().collect();
+        for id in lost {
+            self.on_unseen(id, now);
+        }
+    }
+
+    /// Findings that are not settled and that nobody will report again.
+    pub fn orphans(&self, max: usize) -> Vec<Example> {
+        let members = self.issues.values().flat_map(|issue| &issue.members);
+        let orphans = members.filter(|(_, member)| member.is_undecided() && member.unseen_since.is_some());
+        let example = |(id, member): (&MemberId, &Member)| Example {
+            observer: Arc::clone(&id.observer),
+            finding: Finding { state: State::Active, ..member.finding.clone() },
+        };
+        let mut orphans: Vec<_> = orphans.map(example).collect();
+        orphans
+            .sort_unstable_by(|one, other| (&one.observer, one.finding.id).cmp(&(&other.observer, other.finding.id)));
+        orphans.truncate(max);
+        orphans
+    }
+
+    fn is_recalled(&self, id: &MemberId) -> bool {
+        self.member(id).is_some_and(|member| member.recalled)
+    }
+
+    /// The sinks that have yet to hear the last that was said of an issue, and whether they must.
+    fn yet_to_hear(&self, entry: &Entry) -> BTreeMap<Arc<str>, bool> {
+        let heard = |name: &Arc<str>| {
+            let standing = entry.sinks.get(name);
+            standing.is_some_and(|standing| standing.refused || is_up_to_date(standing, &entry.intent))
+        };
+        let concerns = |name: &Arc<str>, floor| match entry.intent.status {
+            Status::Firing => entry.intent.severity >= floor || entry.sinks.contains_key(name),
+            // What it has never heard of is not over for it.
+            Status::Resolved => entry.sinks.contains_key(name),
+        };
+        let sinks = self.settings.sinks.iter();
+        let awaiting = sinks.filter(|(name, sink)| concerns(name, sink.min_severity) && !heard(name));
+        awaiting.map(|(name, sink)| (Arc::clone(name), sink.required)).collect()
+    }
+}
+
+fn is_up_to_date(standing: &Standing, intent: &Intent) -> bool {
+    standing.sent.is_none() && standing.told.is_some_and(|told| told.says_as_much_as(intent))
+}
+
+fn refused(entry: &Entry) -> BTreeSet<Arc<str>> {
+    entry.sinks.iter().filter(|(_, standing)| standing.refused).map(|(sink, _)| Arc::clone(sink)).collect()
+}

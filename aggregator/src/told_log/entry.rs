@@ -1,0 +1,90 @@
+//! What is kept of one issue.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use rules::Time;
+use serde::{Deserialize, Serialize};
+
+use crate::dedupe::IssueKey;
+use crate::dedupe::issue::Example;
+use crate::forward::outbox::{Intent, Status};
+
+/// What was told of an issue, in its last episode.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Entry {
+    /// The issue.
+    pub issue: IssueKey,
+    /// The last that left for any sink.
+    pub intent: Intent,
+    /// When the episode began.
+    pub since: Time,
+    /// When it ended.
+    #[serde(default)]
+    pub ended: Option<Time>,
+    /// How many were part of it and are well again.
+    #[serde(default)]
+    pub gone: usize,
+    /// The newest edge told of this issue, in this episode or one before.
+    #[serde(default)]
+    pub newest_edge: Option<Time>,
+    /// A finding of the episode and who saw it, while it may still have to be spoken of.
+    #[serde(default)]
+    pub example: Option<Example>,
+    /// Who was given it.
+    #[serde(default)]
+    pub sinks: BTreeMap<Arc<str>, Standing>,
+    /// What has left and is not answered for, by its idempotency key.
+    #[serde(default)]
+    pub bodies: BTreeMap<Arc<str>, Body>,
+}
+
+/// What one sink has heard of an episode.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Standing {
+    /// The last that it confirmed.
+    #[serde(default)]
+    pub told: Option<Intent>,
+    /// It refuses to hear of it.
+    #[serde(default)]
+    pub refused: bool,
+    /// The key of what has left for it and is not answered for.
+    #[serde(default)]
+    pub sent: Option<Arc<str>>,
+}
+
+/// A notification, as it left.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Body {
+    /// What it says.
+    pub intent: Intent,
+    /// A JSON object.
+    pub text: Arc<str>,
+}
+
+impl Entry {
+    /// Whether every sink that it was given to knows how it ended.
+    pub fn is_closed(&self) -> bool {
+        self.intent.status == Status::Resolved
+            && self.bodies.is_empty()
+            && self.sinks.values().all(|standing| {
+                standing.refused || standing.told.is_some_and(|told| told.says_as_much_as(&self.intent))
+            })
+    }
+
+    /// As it is written where bodies have no place.
+    pub(super) fn without_bodies(&self) -> Self {
+        Self { bodies: BTreeMap::new(), ..self.clone() }
+    }
+
+    /// Forgets the bodies that every sink has answered for, and, once it is over for all of them, what it was about.
+    pub(super) fn forget_what_is_confirmed(&mut self) {
+        let sinks = &self.sinks;
+        self.bodies.retain(|key, _| sinks.values().any(|standing| standing.sent.as_ref() == Some(key)));
+        if self.is_closed() {
+            self.example = None;
+            self.sinks.clear();
+        }
+    }
+}

@@ -1,0 +1,345 @@
+//! The keeper: brings what was told into the objects, and finds it there at the beginning.
+//!
+//! The journal is written at once when nothing was written within the last second, the snapshot once a minute and at
+//! the end. Now and then all of them are looked at: what somebody has emptied or overwritten is written again.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use kube::Client;
+use process::backoff::Backoff;
+use process::objects::{ConfigMap, Data, Failure, Objects};
+use process::readiness::Handle;
+use process::{Clock, Mark, Pulse};
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use rules::view::Meta;
+use tokio::sync::{Notify, watch};
+
+use super::{Kept, Page, SHARDS};
+use crate::core::Core;
+
+/// Keeps the told-log of one installation.
+pub struct Keeper {
+    journal: Leaf,
+    shards: [Leaf; SHARDS],
+    clock: Clock,
+    counts: Counts,
+    standing: watch::Sender<u64>,
+    wanted: Arc<Notify>,
+    wrote: Option<Mark>,
+    folded: Mark,
+    looked: Mark,
+    trouble: Option<Failure>,
+}
+
+/// Whether what is about to leave stands in the journal; clones say the same.
+#[derive(Clone, Debug)]
+pub struct Standing {
+    version: Option<watch::Receiver<u64>>,
+    wanted: Arc<Notify>,
+    clock: Clock,
+    counts: Counts,
+}
+
+/// What is counted of the told-log; clones share it.
+#[derive(Clone, Debug, Default)]
+pub struct Counts {
+    /// Writes, by object and outcome.
+    pub writes: Family<WriteLabels, Counter>,
+    /// Batches that left although the journal did not have them in time.
+    pub unwritten: Counter,
+    /// Entries that had no room in their object.
+    pub left_out: Counter,
+}
+
+/// What writes are counted by.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct WriteLabels {
+    /// `journal` or `snapshot`.
+    object: &'static str,
+    /// `written`, or one of [`Failure::LABELS`].
+    outcome: &'static str,
+}
+
+/// One object.
+struct Leaf {
+    what: &'static str,
+    name: String,
+    objects: Objects,
+    /// As it was read or written last.
+    known: Option<Meta>,
+    /// What we wrote last.
+    text: Option<String>,
+}
+
+/// The key in `data`.
+const KEY: &str = "told";
+/// For one request.
+const REQUEST: Duration = Duration::from_secs(5);
+/// Between two writes of the journal.
+const JOURNAL_EVERY: Duration = Duration::from_secs(1);
+/// Between two writes of the snapshot.
+const FOLD_EVERY: Duration = Duration::from_mins(1);
+/// Between two looks at all objects: what was wiped heals within 30 s.
+const LOOK_EVERY: Duration = Duration::from_secs(20);
+/// What is to leave waits so long for the journal, and then leaves all the same.
+const PATIENCE: Duration = Duration::from_secs(2);
+const BACKOFF_FIRST: Duration = Duration::from_millis(500);
+const BACKOFF_MAX: Duration = Duration::from_secs(30);
+
+/// The names of the objects, made of the one in the options: the journal's first, then the shards'.
+pub fn names(name: &str) -> (String, [String; SHARDS]) {
+    (format!("{name}-journal"), std::array::from_fn(|shard| format!("{name}-snapshot-{shard}")))
+}
+
+impl Keeper {
+    /// For the objects in `namespace` that are named after `name`.
+    pub fn new((client, namespace): (Client, &str), name: &str, clock: Clock) -> (Self, Standing) {
+        let objects = Objects::new(client, namespace, REQUEST);
+        let (journal, shards) = names(name);
+        let leaf = |what, name| Leaf { what, name, objects: objects.clone(), known: None, text: None };
+        let (standing, version) = watch::channel(0);
+        let wanted = Arc::<Notify>::default();
+        let counts = Counts::new();
+        let now = clock.mark();
+        let keeper = Self {
+            journal: leaf("journal", journal),
+            shards: shards.map(|name| leaf("snapshot", name)),
+            counts: counts.clone(),
+            standing,
+            wanted: Arc::clone(&wanted),
+            wrote: None,
+            folded: now,
+            looked: now,
+            trouble: None,
+            clock: clock.clone(),
+        };
+        (keeper, Standing { version: Some(version), wanted, clock, counts })
+    }
+
+    /// What a predecessor in the cluster of that identity kept. Asks until the API server has answered for each object;
+    /// `waiting` says meanwhile why it is not known. Objects that are not there, or that may not be read, have nothing.
+    pub async fn read(&mut self, cluster: &str, waiting: &Handle) -> Kept {
+        let mut texts = Vec::with_capacity(1 + SHARDS);
+        for leaf in std::iter::once(&mut self.journal).chain(&mut self.shards) {
+            texts.push(leaf.read_until_answered(&self.clock, waiting).await);
+        }
+        let snapshots: Vec<_> = texts[1..].iter().map(Option::as_deref).collect();
+        let (kept, problems) = Kept::read(cluster, texts[0].as_deref(), &snapshots);
+        for problem in &problems {
+            tracing::warn!(target: "told_log", %problem, "not_recalled");
+        }
+        if kept.unreadable > 0 {
+            tracing::warn!(target: "told_log", lines = kept.unreadable, "lines_not_recalled");
+        }
+        let (journal, folded, orphans) = (kept.journal.len(), kept.folded.len(), kept.orphans.len());
+        tracing::info!(target: "told_log", journal, folded, orphans, "recalled");
+        kept
+    }
+
+    /// Writes what there is to write until `over`, then once more all of it; `pulse` beats on every turn.
+    pub async fn run(mut self, core: Arc<Core>, over: impl Future<Output = ()>, pulse: Pulse) -> anyhow::Result<()> {
+        let mut over = std::pin::pin!(over);
+        let mut bell = core.bell();
+        loop {
+            pulse.beat();
+            bell.listen();
+            let due = self.work(&core).await;
+            tokio::select! {
+                biased;
+                () = &mut over => break,
+                () = self.wanted.notified(), if due.is_none() => {}
+                // A confirmation, perhaps.
+                () = bell.rung(), if due.is_none() => {}
+                () = self.clock.wait_until(due.unwrap_or(self.looked + LOOK_EVERY)) => {}
+            }
+        }
+        self.fold(&core).await;
+        self.write_journal(&core).await;
+        Ok(())
+    }
+
+    /// Does what is due; when there is more to do, if it is known already that there is.
+    async fn work(&mut self, core: &Core) -> Option<Mark> {
+        let now = self.clock.mark();
+        if now >= self.looked + LOOK_EVERY {
+            self.look(core).await;
+        }
+        let is_news = core.quietly(|pipeline, _| pipeline.told_log().journal_is_old());
+        let may_write = self.wrote.map_or(now, |wrote| wrote + JOURNAL_EVERY);
+        if is_news && now >= may_write {
+            self.write_journal(core).await;
+        }
+        if now >= self.folded + FOLD_EVERY {
+            self.fold(core).await;
+        }
+        let is_news = core.quietly(|pipeline, _| pipeline.told_log().journal_is_old());
+        is_news.then(|| self.wrote.map_or(now, |wrote| wrote + JOURNAL_EVERY))
+    }
+
+    async fn write_journal(&mut self, core: &Core) {
+        let Some(Page { text, version, left_out }) = core.quietly(|pipeline, _| pipeline.told_log().journal()) else {
+            return;
+        };
+        self.wrote = Some(self.clock.mark());
+        self.counts.left_out.inc_by(left_out as u64);
+        let written = self.journal.write(text, &self.counts).await;
+        if self.said(written) {
+            core.quietly(|pipeline, _| pipeline.told_log().on_journal_written(version));
+            self.standing.send_replace(version);
+        }
+    }
+
+    async fn fold(&mut self, core: &Core) {
+        self.folded = self.clock.mark();
+        for (shard, Page { text, version, left_out }) in core.quietly(|pipeline, _| pipeline.fold()) {
+            self.counts.left_out.inc_by(left_out as u64);
+            let written = self.shards[shard].write(text, &self.counts).await;
+            if self.said(written) {
+                core.quietly(|pipeline, _| pipeline.told_log().on_folded(shard, version));
+            }
+        }
+    }
+
+    /// Whether all objects still have what we wrote.
+    async fn look(&mut self, core: &Core) {
+        self.looked = self.clock.mark();
+        let mut is_lost = false;
+        for leaf in std::iter::once(&mut self.journal).chain(&mut self.shards) {
+            is_lost |= leaf.is_lost().await;
+        }
+        if is_lost {
+            tracing::warn!(target: "told_log", "objects were emptied or overwritten: all of it is written again");
+            core.quietly(|pipeline, _| pipeline.told_log().on_lost());
+        }
+    }
+
+    /// Tells of a failure once; whether it is written.
+    fn said(&mut self, written: Result<(), (String, Failure)>) -> bool {
+        match written {
+            Ok(()) => {
+                if self.trouble.take().is_some() {
+                    tracing::info!(target: "told_log", "written_again");
+                }
+                true
+            }
+            Err((name, failure)) => {
+                if self.trouble.as_ref() != Some(&failure) {
+                    tracing::warn!(target: "told_log", object = name, reason = %failure, "not_written");
+                    self.trouble = Some(failure);
+                }
+                false
+            }
+        }
+    }
+}
+
+impl Standing {
+    /// Where nothing is kept, nothing is waited for.
+    pub fn of_memory(clock: Clock) -> Self {
+        Self { version: None, wanted: Arc::default(), clock, counts: Counts::default() }
+    }
+
+    /// Returns when the journal has `version`, or has not come to it in time. Cancel-safe.
+    pub async fn reaches(&self, version: u64) {
+        let Some(mut standing) = self.version.clone() else { return };
+        let patience = self.clock.mark() + PATIENCE;
+        self.wanted.notify_one();
+        tokio::select! {
+            biased;
+            // An error means that the keeper has ended, which ends the process.
+            _ = standing.wait_for(|standing| *standing >= version) => {}
+            () = self.clock.wait_until(patience) => {
+                self.counts.unwritten.inc();
+            }
+        }
+    }
+
+    /// What is counted; `None` where nothing is kept.
+    pub fn counts(&self) -> Option<&Counts> {
+        self.version.as_ref().map(|_| &self.counts)
+    }
+}
+
+impl Counts {
+    /// Every outcome is there from the start, so that the first failure is seen as an increase.
+    fn new() -> Self {
+        let counts = Self::default();
+        for object in ["journal", "snapshot"] {
+            for outcome in std::iter::once("written").chain(Failure::LABELS) {
+                let _ = counts.writes.get_or_create(&WriteLabels { object, outcome });
+            }
+        }
+        counts
+    }
+}
+
+impl Leaf {
+    /// Its text; `None` where it has none.
+    async fn read_until_answered(&mut self, clock: &Clock, waiting: &Handle) -> Option<String> {
+        let mut backoff = Backoff::new(BACKOFF_FIRST, BACKOFF_MAX);
+        let mut random = fastrand::Rng::new();
+        loop {
+            match self.read().await {
+                Ok(text) => return text,
+                Err(failure @ Failure::Unreachable(_)) => {
+                    waiting.unready(format!("cannot read ConfigMap {}: {failure}", self.name));
+                    clock.sleep(backoff.next(&mut random)).await;
+                }
+                Err(failure) => {
+                    let advice = "the chart creates it, and a Role must grant get and patch on it";
+                    tracing::warn!(target: "told_log", object = self.name, reason = %failure, advice, "not_readable");
+                    return None;
+                }
+            }
+        }
+    }
+
+    async fn read(&mut self) -> Result<Option<String>, Failure> {
+        let mut stored = self.objects.get::<ConfigMap>(&self.name).await?;
+        self.known = Some(stored.metadata);
+        Ok(stored.content.data.remove(KEY))
+    }
+
+    /// Whether it has something else than we wrote last.
+    async fn is_lost(&mut self) -> bool {
+        match self.text.clone() {
+            // A failure is seen when it is written.
+            Some(text) => self.read().await.is_ok_and(|now| now != Some(text)),
+            None => false,
+        }
+    }
+
+    /// Writes it, over whatever somebody else has written meanwhile: we lead.
+    async fn write(&mut self, text: String, counts: &Counts) -> Result<(), (String, Failure)> {
+        let mut written = self.patch(&text).await;
+        if written == Err(Failure::Conflict) {
+            self.known = None;
+            written = self.patch(&text).await;
+        }
+        let outcome = written.as_ref().err().map_or("written", Failure::label);
+        counts.writes.get_or_create(&WriteLabels { object: self.what, outcome }).inc();
+        if written.is_ok() {
+            self.text = Some(text);
+        } else {
+            self.known = None;
+        }
+        written.map_err(|failure| (self.name.clone(), failure))
+    }
+
+    async fn patch(&mut self, text: &str) -> Result<(), Failure> {
+        if self.known.is_none() {
+            self.read().await?;
+        }
+        let Some(known) = &self.known else { return Err(Failure::NotFound) };
+        let change = Data { data: BTreeMap::from([(KEY.to_owned(), Some(text.to_owned()))]) };
+        self.known = Some(self.objects.patch::<ConfigMap>(known, &change).await?.metadata);
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests;

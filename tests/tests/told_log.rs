@@ -1,0 +1,193 @@
+//! What an aggregator that dies has told, its successor goes on with: stories in virtual time, with the objects of the
+//! told-log between two lives.
+
+use std::time::Duration;
+
+use tocsin_aggregator::forward::outbox::Outcome;
+use tocsin_tests::apiserver::{Container, Deployment, PodTemplate};
+use tocsin_tests::pair::{Pair, Stop};
+
+const SECOND: Duration = Duration::from_secs(1);
+const MINUTE: Duration = Duration::from_mins(1);
+const HOUR: Duration = Duration::from_hours(1);
+const NODES: &[&str] = &["n1", "n2", "n3"];
+
+fn with_deployment(replicas: usize) -> (Pair, Deployment) {
+    let mut pair = Pair::with_told_log(NODES);
+    let template = PodTemplate::new("api", Container::new("app", "registry.example/api:1.8.2"));
+    let deployment = pair.world.deploy("payments", "api", replicas, &template, NODES);
+    pair.pass(MINUTE);
+    (pair, deployment)
+}
+
+/// The aggregator dies, and another takes over.
+fn takeover(pair: &mut Pair) {
+    pair.kill_aggregator();
+    pair.pass(20 * SECOND);
+    pair.start_aggregator();
+    pair.pass(MINUTE);
+}
+
+/// The aggregator dies at that moment; whatever it said before, each record is taken once.
+#[track_caller]
+fn dies(stop: Stop) {
+    let (mut pair, deployment) = with_deployment(1);
+    let pod = &deployment.pods[0];
+    pair.cabinet.as_mut().expect("there is one").stop = Some(stop);
+    if stop == Stop::BeforeConfirmation {
+        pair.outbound.answer = None;
+    }
+    pair.change(|world| world.crash_loop(pod, 4)).pass(2 * MINUTE);
+    assert!(pair.aggregator.is_none(), "it has died");
+    pair.outbound.answer = Some(Outcome::Delivered);
+    pair.start_aggregator();
+    pair.pass(2 * MINUTE).assert_told(&["CrashLoopBackOff api firing"]);
+    pair.change(|world| world.run(pod)).pass(20 * MINUTE);
+    pair.assert_told(&["CrashLoopBackOff api firing", "CrashLoopBackOff api resolved"]);
+    pair.assert_one_body_a_key();
+    pair.assert_nothing_is_left();
+    let episodes: Vec<_> = pair.outbound.sent.iter().map(|told| &told.body["episode"]).collect();
+    assert!(episodes.iter().all(|episode| *episode == episodes[0]), "one name for what was told: {episodes:?}");
+}
+
+#[test]
+fn a_leader_that_dies_before_the_journal_has_it_has_said_nothing() {
+    dies(Stop::BeforeJournal);
+}
+
+#[test]
+fn a_leader_that_dies_before_the_first_byte_leaves_the_body_to_its_successor() {
+    dies(Stop::BeforeFirstByte);
+}
+
+#[test]
+fn a_leader_that_dies_before_it_is_confirmed_is_repeated_byte_for_byte() {
+    dies(Stop::BeforeConfirmation);
+}
+
+#[test]
+fn a_leader_that_dies_while_folding_loses_nothing() {
+    dies(Stop::WhileFolding);
+}
+
+#[test]
+fn what_was_told_is_not_told_again_and_its_end_is_told_under_its_name() {
+    let (mut pair, deployment) = with_deployment(3);
+    for pod in &deployment.pods {
+        pair.change(|world| world.crash_loop(pod, 4));
+    }
+    pair.pass(10 * MINUTE);
+    takeover(&mut pair);
+    pair.pass(HOUR).assert_told(&["CrashLoopBackOff api firing"]);
+    for pod in &deployment.pods {
+        pair.change(|world| world.run(pod));
+    }
+    takeover(&mut pair);
+    pair.pass(20 * MINUTE).assert_told(&["CrashLoopBackOff api firing", "CrashLoopBackOff api resolved"]);
+    pair.assert_keys_are_stable();
+    pair.assert_nothing_is_left();
+}
+
+#[test]
+fn a_symptom_that_was_told_before_its_cause_is_resolved_after_a_takeover() {
+    let (mut pair, deployment) = with_deployment(1);
+    let pod = &deployment.pods[0];
+    pair.change(|world| world.not_ready(pod)).pass(20 * MINUTE);
+    pair.change(|world| world.crash_loop(pod, 4)).pass(10 * MINUTE);
+    pair.assert_told(&["NotReady api firing", "CrashLoopBackOff api firing"]);
+    takeover(&mut pair);
+    pair.change(|world| world.run(pod)).pass(HOUR);
+    let mut told = pair.told().split_off(2);
+    told.sort_unstable();
+    assert_eq!(told, ["CrashLoopBackOff api resolved", "NotReady api resolved"]);
+}
+
+#[test]
+fn what_the_aggregator_alone_sees_and_ended_while_nobody_led_is_resolved() {
+    let mut pair = Pair::with_told_log(NODES);
+    let template = PodTemplate::new("web", Container::new("app", "registry.example/web:1"));
+    let pod = pair.world.add_pod("payments", "web-0", &template, None);
+    pair.change(|world| world.unschedulable(&pod)).pass(20 * MINUTE);
+    assert_eq!(pair.told().len(), 1, "{:?}", pair.told());
+    pair.kill_aggregator();
+    pair.change(|world| {
+        world.schedule(&pod, "n1");
+        world.run(&pod);
+    });
+    pair.start_aggregator();
+    pair.pass(HOUR);
+    assert_eq!(pair.told().len(), 2, "{:?}", pair.told());
+    assert!(pair.told()[1].ends_with(" resolved"), "{:?}", pair.told());
+    pair.assert_nothing_is_left();
+}
+
+#[test]
+fn an_issue_of_a_node_that_vanished_while_nobody_led_is_over_after_its_hold() {
+    let (mut pair, deployment) = with_deployment(1);
+    pair.change(|world| world.crash_loop(&deployment.pods[0], 4)).pass(10 * MINUTE);
+    pair.assert_told(&["CrashLoopBackOff api firing"]);
+    pair.kill_aggregator();
+    pair.kill_agent("n1");
+    pair.change(|world| world.remove_node("n1"));
+    pair.start_aggregator();
+    pair.pass(MINUTE).assert_told(&["CrashLoopBackOff api firing"]);
+    pair.pass(HOUR).assert_told(&["CrashLoopBackOff api firing", "CrashLoopBackOff api resolved"]);
+    pair.assert_nothing_is_left();
+}
+
+#[test]
+fn an_agent_that_starts_anew_with_the_leader_goes_on_with_what_was_told() {
+    let (mut pair, deployment) = with_deployment(1);
+    pair.change(|world| world.crash_loop(&deployment.pods[0], 4)).pass(10 * MINUTE);
+    pair.kill_agent("n1");
+    pair.kill_aggregator();
+    pair.change(|world| world.restart(&deployment.pods[0]));
+    pair.start_aggregator();
+    pair.start_agent("n1");
+    pair.pass(30 * SECOND).assert_told(&["CrashLoopBackOff api firing"]);
+    pair.change(|world| world.crash_loop(&deployment.pods[0], 6)).pass(HOUR);
+    pair.assert_told(&["CrashLoopBackOff api firing"]);
+}
+
+#[test]
+fn an_edge_that_was_told_is_old_for_a_successor_and_one_that_nobody_saw_is_not() {
+    let (mut pair, deployment) = with_deployment(2);
+    pair.change(|world| world.oom_kill(&deployment.pods[0])).pass(MINUTE);
+    pair.change(|world| world.run(&deployment.pods[0])).pass(2 * HOUR);
+    pair.assert_told(&["OOMKilled api firing", "OOMKilled api resolved"]);
+    for node in NODES {
+        pair.kill_agent(node);
+    }
+    pair.kill_aggregator();
+    pair.pass(MINUTE).change(|world| world.oom_kill(&deployment.pods[1])).pass(MINUTE);
+    pair.start_aggregator();
+    for node in NODES {
+        pair.start_agent(node);
+    }
+    pair.pass(MINUTE).change(|world| world.run(&deployment.pods[1])).pass(2 * HOUR);
+    let expected = ["OOMKilled api firing", "OOMKilled api resolved", "OOMKilled api firing", "OOMKilled api resolved"];
+    pair.assert_told(&expected);
+    pair.assert_keys_are_stable();
+}
+
+#[test]
+fn writes_that_are_refused_keep_nothing_from_being_told() {
+    let (mut pair, deployment) = with_deployment(1);
+    pair.cabinet.as_mut().expect("there is one").refuses = true;
+    pair.change(|world| world.crash_loop(&deployment.pods[0], 4)).pass(MINUTE);
+    pair.assert_told(&["CrashLoopBackOff api firing"]);
+    takeover(&mut pair);
+    let keys: Vec<_> = pair.outbound.taken.iter().map(|told| &told.key).collect();
+    assert!(keys.iter().all(|key| *key == keys[0]), "at worst the same key again: {keys:?}");
+}
+
+#[test]
+fn objects_that_were_emptied_heal_from_memory() {
+    let (mut pair, deployment) = with_deployment(1);
+    pair.change(|world| world.crash_loop(&deployment.pods[0], 4)).pass(10 * MINUTE);
+    pair.cabinet.as_mut().expect("there is one").wipe();
+    pair.aggregator.as_mut().expect("it lives").pipeline.told_log().on_lost();
+    pair.pass(2 * MINUTE);
+    takeover(&mut pair);
+    pair.pass(HOUR).assert_told(&["CrashLoopBackOff api firing"]);
+}
