@@ -72,15 +72,8 @@ impl Sight {
     /// Shows an event to the engine.
     pub fn observe(&mut self, event: Event<Pod>, engine: &mut Engine, now: Time) -> Then {
         match event {
-            Event::Listed { objects, skipped, first, restored: _ } => {
-                if skipped.is_empty() || first {
-                    engine.on_relist(&objects, now);
-                } else {
-                    // Who was passed over is there all the same: nobody may be taken for gone because of this list.
-                    for pod in &objects {
-                        engine.on_pod(pod, now);
-                    }
-                }
+            Event::Listed { objects, skipped, first: _, restored: _ } => {
+                engine.on_relist_but(&objects, &skipped, now);
                 if *self == Self::Catching {
                     *self = Self::Live;
                 }
@@ -237,13 +230,38 @@ mod tests {
         let mut seer = Seer::live(vec![ill("a")]);
         seer.pass(Duration::from_mins(2));
         assert_eq!(seer.states(), is("a", State::Active));
-        let skipped = vec![Meta { name: "a".into(), ..Meta::default() }];
+        let skipped = vec![ill("a").meta];
         seer.shows(listed(Vec::new(), skipped, false));
         seer.pass(Duration::from_hours(1));
         assert_eq!(seer.states(), []);
         seer.shows(listed(Vec::new(), Vec::new(), false));
         seer.pass(Duration::from_hours(1));
         assert_eq!(seer.states(), is("a", State::Cleared));
+    }
+
+    #[test]
+    fn all_of_a_list_is_judged_before_what_was_due_in_the_dark_also_when_some_cannot_be_read() {
+        let mut seer = Seer::live(vec![ill("a"), ill("b")]);
+        seer.states();
+        seer.shows(quiet());
+        seer.pass(Duration::from_hours(1));
+        assert_eq!(seer.shows(Event::Live), Then::ListAgain);
+        seer.shows(listed(vec![well("a"), well("b")], vec![ill("c").meta], false));
+        assert_eq!(seer.states(), [is("a", State::Cleared), is("b", State::Cleared)].concat());
+    }
+
+    #[test]
+    fn what_the_first_list_cannot_read_is_not_gone_either() {
+        let mut before = Seer::live(vec![ill("a")]);
+        before.pass(Duration::from_mins(2));
+        let open: Vec<Finding> = before.engine.findings().cloned().collect();
+        let engine = Engine::new(Observer::NodeAgent { node: "node-1".into() }, Arc::new(Config::default()));
+        let mut seer = Seer { engine, sight: Sight::default(), now: before.now };
+        seer.engine.adopt(open, seer.now);
+        seer.shows(listed(Vec::new(), vec![ill("a").meta], true));
+        seer.shows(Event::Live);
+        seer.pass(Duration::from_hours(1));
+        assert_eq!(seer.states(), []);
     }
 
     #[test]

@@ -20,7 +20,7 @@ use crate::config::{Config, KindConfig};
 use crate::finding::{Finding, FindingId, State};
 use crate::time::Time;
 use crate::verdict::Moment;
-use crate::view::{Node, Pod};
+use crate::view::{Meta, Node, Pod};
 
 pub(crate) use memory::NodeHistory;
 use memory::{Anchor, Memory, Realm};
@@ -54,7 +54,7 @@ pub struct Engine {
     deadlines: BTreeSet<(Time, FindingId)>,
     memories: HashMap<Anchor, Memory>,
     nodes: HashMap<Anchor, NodeHistory>,
-    /// Subjects that are gone whose edges are remembered for a while, by when that ends.
+    /// Subjects that are gone whose edges are remembered for a while, and since when; at most [`RETIRED_MAX`].
     retired: VecDeque<(Time, Anchor)>,
     outbox: Outbox,
     shed: Shed,
@@ -71,9 +71,12 @@ struct Watched {
 #[derive(Default)]
 struct Shed {
     count: u64,
-    /// Those counted already, so that none counts twice while it lasts.
-    known: HashSet<FindingId>,
+    /// Those counted already, so that none counts twice while it lasts, and whose they are.
+    known: HashMap<FindingId, (Realm, Anchor)>,
 }
+
+/// The most subjects that are gone whose edges are remembered.
+const RETIRED_MAX: usize = 2_000;
 
 impl Engine {
     /// How many findings a node-agent keeps. Warnings leave a quarter of them to criticals, infos half to both.
@@ -125,7 +128,7 @@ impl Engine {
     /// again starts its hold then; what is not this observer's any more is cleared.
     ///
     /// True when that LIST has been already: what it said about these is not known any more. Listed again, their holds
-    /// count from the API's own times, else from `now`.
+    /// count from the API's own times, else from `now`. No time passes by this: the caller may be cut off.
     pub fn adopt(&mut self, open: Vec<Finding>, now: Time) -> bool {
         let mut list_again = false;
         for finding in open.into_iter().filter(|finding| finding.state != State::Cleared) {
@@ -133,7 +136,6 @@ impl Engine {
                 list_again |= self.adopt_one(finding, now);
             }
         }
-        self.advance(now);
         list_again
     }
 
@@ -147,17 +149,26 @@ impl Engine {
     /// A pod is gone, or has left the selection that is watched.
     pub fn on_pod_deleted(&mut self, pod: &Pod, now: Time) {
         self.advance(now);
-        self.gone(Anchor::of_pod(pod), now);
+        self.gone(Anchor::of_pod(&pod.meta), now);
     }
 
     /// These are all pods. What happened to pods of the first call may be old: it is [`crate::Seen::Found`]. What was there
     /// before and is not among them starts its hold.
     pub fn on_relist(&mut self, pods: &[Pod], now: Time) {
+        self.on_relist_but(pods, &[], now);
+    }
+
+    /// The same, but for pods that are there and could not be read: nothing becomes of these. Of one that has no name here
+    /// nobody knows which it is, so then nobody is gone.
+    pub fn on_relist_but(&mut self, pods: &[Pod], skipped: &[Meta], now: Time) {
         for pod in pods {
             self.judge_pod(pod, now);
         }
         self.pods_listed = true;
-        self.sweep(Realm::Pods, &pods.iter().map(Anchor::of_pod).collect(), now);
+        if are_named(skipped) {
+            let there = pods.iter().map(|pod| &pod.meta).chain(skipped).map(Anchor::of_pod).collect();
+            self.sweep(Realm::Pods, &there, now);
+        }
         self.advance(now);
     }
 
@@ -178,13 +189,21 @@ impl Engine {
 
     /// These are all nodes.
     pub fn on_node_relist(&mut self, nodes: &[Node], now: Time) {
+        self.on_node_relist_but(nodes, &[], now);
+    }
+
+    /// The same, but for nodes that are there and could not be read, as [`Self::on_relist_but`].
+    pub fn on_node_relist_but(&mut self, nodes: &[Node], skipped: &[Meta], now: Time) {
         for node in nodes {
             self.judge_node(node, now);
         }
         self.nodes_listed = true;
-        let there: HashSet<Anchor> = nodes.iter().map(|node| Anchor::of(Realm::Nodes, &node.meta.name)).collect();
-        self.nodes.retain(|anchor, _| there.contains(anchor));
-        self.sweep(Realm::Nodes, &there, now);
+        if are_named(skipped) {
+            let metas = nodes.iter().map(|node| &node.meta).chain(skipped);
+            let there: HashSet<Anchor> = metas.map(|meta| Anchor::of(Realm::Nodes, &meta.name)).collect();
+            self.nodes.retain(|anchor, _| there.contains(anchor));
+            self.sweep(Realm::Nodes, &there, now);
+        }
         self.advance(now);
     }
 
@@ -270,6 +289,11 @@ impl Engine {
     fn moment(&self, now: Time) -> Moment {
         Moment { now, kubelet_offset: self.kubelet_offset }
     }
+}
+
+/// Whether it is known of each which one it is.
+fn are_named(skipped: &[Meta]) -> bool {
+    skipped.iter().all(|meta| !meta.name.is_empty())
 }
 
 /// The kinds of an observer's side. Those switched off are among them: what happens meanwhile is not told later.

@@ -8,7 +8,7 @@ use crate::time::Time;
 
 use super::memory::{Anchor, Memory, Realm};
 use super::track::{Condition, Due, Track};
-use super::{Engine, Observer};
+use super::{Engine, Observer, RETIRED_MAX};
 
 impl Engine {
     /// Does what is due at `now`.
@@ -60,7 +60,7 @@ impl Engine {
             if self.shed.known.len() >= self.room(Severity::Critical) {
                 self.shed.known.clear();
             }
-            self.shed.count += u64::from(self.shed.known.insert(id));
+            self.shed.count += u64::from(self.shed.known.insert(id, (track.realm, anchor)).is_none());
             return;
         }
         self.shed.known.remove(&id);
@@ -93,11 +93,12 @@ impl Engine {
 
     /// A subject is gone: what is open starts its hold, what is pending ends.
     pub(super) fn gone(&mut self, anchor: Anchor, now: Time) {
+        self.shed.known.retain(|_, (_, of)| *of != anchor);
         let Some(memory) = self.memories.get_mut(&anchor) else { return };
         memory.unclear.clear();
         if memory.gone.is_none() {
             memory.gone = Some(now);
-            self.retired.push_back((now + Row::EDGE_LASTS, anchor));
+            self.retired.push_back((now, anchor));
         }
         for id in memory.open.clone() {
             self.quieten(id, now);
@@ -126,12 +127,18 @@ impl Engine {
         for anchor in missing.map(|(anchor, _)| *anchor).collect::<Vec<_>>() {
             self.gone(anchor, now);
         }
+        self.shed.known.retain(|_, (of, anchor)| *of != realm || there.contains(anchor));
     }
 
-    /// Forgets the edges of subjects that have been gone for long.
+    /// Forgets the edges of subjects that have been gone for long, and when there are too many, of the first of them.
     pub(super) fn forget_retired(&mut self, now: Time) {
-        while let Some((_, anchor)) = self.retired.pop_front_if(|(until, _)| *until <= now) {
-            let Some(memory) = self.memories.get_mut(&anchor).filter(|memory| memory.gone.is_some()) else { continue };
+        loop {
+            let is_full = self.retired.len() > RETIRED_MAX;
+            let is_over = |(gone, _): &mut (Time, Anchor)| is_full || *gone + Row::EDGE_LASTS <= now;
+            let Some((gone, anchor)) = self.retired.pop_front_if(is_over) else { break };
+            // Who was back since is remembered from when it went again.
+            let is_meant = |memory: &&mut Memory| memory.gone == Some(gone);
+            let Some(memory) = self.memories.get_mut(&anchor).filter(is_meant) else { continue };
             memory.spent.clear();
             if memory.is_empty() {
                 self.memories.remove(&anchor);

@@ -67,7 +67,7 @@ impl Engine {
     pub(super) fn judge_pod(&mut self, pod: &Pod, now: Time) {
         let scene = Scene {
             object: ObjectRef::Pod(pod),
-            anchor: Anchor::of_pod(pod),
+            anchor: Anchor::of_pod(&pod.meta),
             realm: Realm::Pods,
             wishes: Wishes::of(&pod.meta.annotations),
             seen: if self.pods_listed { Seen::Happening } else { Seen::Found },

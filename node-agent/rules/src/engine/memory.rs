@@ -8,14 +8,14 @@ use crate::catalogue::{Kind, Row};
 use crate::finding::{Finding, FindingId, Incarnation, Subject};
 use crate::time::Time;
 use crate::verdict::Rule;
-use crate::view::{ConditionStatus, ConditionType, Node, Pod};
+use crate::view::{ConditionStatus, ConditionType, Meta, Node};
 
 /// Names a subject as a whole (a pod, a node, a node's agent): a hash.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) struct Anchor(u64);
 
 /// Where a subject comes from: the list that it can go missing from.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Realm {
     Pods,
     Nodes,
@@ -54,9 +54,9 @@ pub(crate) struct NodeHistory {
 }
 
 impl Anchor {
-    pub(super) fn of_pod(pod: &Pod) -> Self {
-        let uid = if pod.is_static() { "" } else { &*pod.meta.uid };
-        Self::hash(Realm::Pods, &[&pod.meta.namespace, &pod.meta.name, uid])
+    pub(super) fn of_pod(pod: &Meta) -> Self {
+        let uid = if pod.is_static() { "" } else { &*pod.uid };
+        Self::hash(Realm::Pods, &[&pod.namespace, &pod.name, uid])
     }
 
     pub(super) fn of(realm: Realm, node: &str) -> Self {

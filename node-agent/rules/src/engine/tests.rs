@@ -111,6 +111,34 @@ fn a_pod_that_is_gone_is_forgotten_in_the_end() {
 }
 
 #[test]
+fn an_edge_is_remembered_for_an_hour_since_its_pod_was_last_gone() {
+    let is_static = oom_killed().annotated("kubernetes.io/config.mirror", "x").pod();
+    let mut engine = engine();
+    engine.on_pod(&is_static, time(10));
+    engine.on_pod_deleted(&is_static, time(20));
+    engine.on_pod(&is_static, time(3000));
+    engine.on_pod_deleted(&is_static, time(3010));
+    engine.changes();
+    engine.on_tick(time(3700));
+    engine.changes();
+    engine.on_pod(&is_static, time(3700));
+    assert_eq!(told(&mut engine), [""; 0]);
+    assert_eq!(engine.findings().count(), 0);
+}
+
+#[test]
+fn of_those_that_are_gone_the_last_are_remembered() {
+    let mut engine = engine();
+    for number in 0..RETIRED_MAX + 10 {
+        engine.on_pod(&numbered(oom_killed(), number), time(10));
+        engine.on_pod_deleted(&numbered(oom_killed(), number), time(10));
+    }
+    engine.changes();
+    engine.on_tick(time(400));
+    assert_eq!((engine.findings().count(), engine.memories.len(), engine.retired.len()), (0, RETIRED_MAX, RETIRED_MAX));
+}
+
+#[test]
 fn what_was_left_open_keeps_its_beginning_whenever_it_is_heard_of() {
     for list_first in [false, true] {
         let mut engine = fresh();
@@ -219,6 +247,56 @@ fn what_was_left_pending_and_is_not_there_any_more_is_cleared() {
     assert_eq!(engine.findings().count(), 1);
     engine.on_relist(&[pod().pod()], time(20));
     assert_eq!(told(&mut engine), ["CrashLoopBackOff Cleared"]);
+}
+
+#[test]
+fn what_was_active_to_those_before_is_active_though_it_was_seen_to_be_pending() {
+    let mut engine = engine();
+    engine.on_pod(&looping().app(waiting("CrashLoopBackOff"), 1).pod(), time(20));
+    engine.adopt(vec![left_open()], time(20));
+    engine.on_pod(&pod().app(running(21), 1).ready(21).pod(), time(21));
+    assert_eq!(
+        engine.findings().map(|finding| finding.state).collect::<Vec<_>>(),
+        [State::Active],
+        "it goes through its hold"
+    );
+}
+
+#[test]
+fn adopting_lets_no_time_pass() {
+    let mut engine = engine();
+    engine.on_pod(&pod().unready(10).pod(), time(10));
+    assert_eq!(told(&mut engine), ["NotReady Pending"]);
+    engine.adopt(Vec::new(), time(90_000));
+    assert_eq!(told(&mut engine), [""; 0], "perhaps nobody can see the pod");
+    engine.on_tick(time(90_000));
+    assert_eq!(told(&mut engine), ["NotReady Active"]);
+}
+
+#[test]
+fn who_is_there_and_could_not_be_read_is_not_gone() {
+    let unread = pod().pod().meta;
+    for (skipped, is_gone) in
+        [(unread.clone(), false), (Meta::default(), false), (Meta { uid: "other".into(), ..unread }, true)]
+    {
+        let mut engine = fresh();
+        engine.adopt(vec![left_open()], time(20));
+        engine.on_relist_but(&[], &[skipped], time(20));
+        engine.on_tick(time(90_000));
+        assert_eq!(told(&mut engine).is_empty(), !is_gone);
+        engine.on_relist(&[], time(90_000));
+        engine.on_tick(time(180_000));
+        assert_eq!(engine.findings().count(), 0);
+    }
+    let mut engine = Engine::new(Observer::Aggregator, Arc::new(Config::default()));
+    let down = node().condition("Ready", "Unknown", -600).node();
+    engine.on_node_relist(std::slice::from_ref(&down), time(0));
+    for unread in [down.meta, Meta::default()] {
+        engine.changes();
+        engine.on_node_relist_but(&[], &[unread], time(10));
+        engine.on_tick(time(90_000));
+        assert_eq!((engine.findings().count(), engine.nodes.len()), (1, 1));
+    }
 }
 
 #[test]
@@ -335,6 +413,18 @@ fn what_did_not_fit_is_found_when_there_is_room() {
     engine.on_pod_deleted(&numbered(pod(), 0), time(11));
     engine.on_relist(&(1..1_501).map(|number| numbered(pod().unready(10), number)).collect::<Vec<_>>(), time(12));
     assert_eq!((engine.findings().count(), engine.shed()), (1_500, 1));
+
+    crowd(&mut engine, 13);
+    assert_eq!((engine.shed(), engine.shed.known.len()), (2, 1));
+    engine.on_pod_deleted(&numbered(pod(), 0), time(14));
+    assert!(engine.shed.known.is_empty(), "who is gone is counted no more");
+    // One of which nothing else is remembered.
+    let unseen = Anchor::of_pod(&numbered(pod(), 9_999).meta);
+    engine.shed.known.insert(FindingId(7), (Realm::Pods, unseen));
+    engine.on_node_relist(&[], time(15));
+    assert_eq!(engine.shed.known.len(), 1, "a list of nodes says nothing of pods");
+    engine.on_relist(&[], time(16));
+    assert!(engine.shed.known.is_empty());
 }
 
 #[test]

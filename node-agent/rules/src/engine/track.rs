@@ -80,6 +80,8 @@ impl Track {
         self.told = self.told.max(Some(theirs.state));
         self.announced = true;
         let ours = &mut self.finding;
+        // What is open to others is over for them only after its hold.
+        ours.state = ours.state.max(theirs.state);
         let same = ours.incarnation == theirs.incarnation;
         if ours.seen == Seen::Happening || (ours.is_edge() && !same) {
             return;
@@ -87,7 +89,6 @@ impl Track {
         ours.seen = theirs.seen;
         ours.since = theirs.since;
         ours.incarnation = theirs.incarnation;
-        ours.state = ours.state.max(theirs.state);
     }
 
     /// Whether `seen` is another and worse occurrence than the one that is active: that one is over, and the new one has

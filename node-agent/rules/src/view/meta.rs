@@ -103,6 +103,11 @@ impl Meta {
         self.owner_references.iter().find(|owner| owner.controller)
     }
 
+    /// Whether it is the mirror of a static pod, which the kubelet runs by itself and names anew at each start.
+    pub fn is_static(&self) -> bool {
+        self.annotations.config_mirror.is_some()
+    }
+
     /// When its deletion was asked for: the deletion timestamp without the grace.
     pub fn deletion_asked(&self) -> Option<Time> {
         let grace = std::time::Duration::from_secs(self.deletion_grace_period_seconds.into());

@@ -112,7 +112,7 @@ impl Pod {
 
     /// Whether it is the mirror of a static pod.
     pub fn is_static(&self) -> bool {
-        self.meta.annotations.config_mirror.is_some()
+        self.meta.is_static()
     }
 
     /// Its init containers and containers, each with its spec and its status; ones without a status are left out.
