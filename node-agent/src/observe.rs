@@ -3,13 +3,11 @@
 //! Before the first session there are no rules to judge it by: until then it waits, and is judged later as of when it
 //! came. So a start tells nothing that the rules leave out, and loses nothing that happened before them.
 //!
-//! While the watch is quiet the engine stands still: what nobody can see neither fires nor resolves. When it is heard
-//! again after a time in which something would have fired or resolved, everything is listed first, so that what happened
-//! meanwhile is known before any of it is judged.
+//! While the watch is quiet the engine stands still ([`watch::Sight`]).
 
 use std::collections::VecDeque;
 
-use process::watch::Event;
+use process::watch::{self, Event};
 use rules::{Engine, Pod, Time};
 
 /// What the watch has shown before there are rules.
@@ -19,17 +17,9 @@ pub struct Waiting {
     has_rules: bool,
 }
 
-/// Whether what happens is heard.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Sight {
-    /// Not yet, or not any more: time stands still.
-    #[default]
-    Blind,
-    /// It is again, but what happened in between comes with the next LIST: time stands still until then.
-    Catching,
-    /// It is.
-    Live,
-}
+/// What the watch shows, as far as it may be believed.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Sight(watch::Sight);
 
 /// What is to be done besides.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,32 +61,23 @@ impl Waiting {
 impl Sight {
     /// Shows an event to the engine.
     pub fn observe(&mut self, event: Event<Pod>, engine: &mut Engine, now: Time) -> Then {
+        let is_due = engine.next_deadline().is_some_and(|deadline| deadline <= now);
+        let list_again = self.0.on(&event, is_due);
         match event {
             Event::Listed { objects, skipped, first: _, restored: _ } => {
                 engine.on_relist_but(&objects, &skipped, now);
-                if *self == Self::Catching {
-                    *self = Self::Live;
-                }
                 return Then::Synced;
             }
             Event::Applied(pod) => engine.on_pod(&pod, now),
             Event::Deleted(pod) => engine.on_pod_deleted(&pod, now),
-            Event::Quiet { .. } => *self = Self::Blind,
-            Event::Live if engine.next_deadline().is_some_and(|deadline| deadline <= now) => {
-                *self = Self::Catching;
-                return Then::ListAgain;
-            }
-            Event::Live => *self = Self::Live,
+            Event::Quiet { .. } | Event::Live => {}
         }
-        Then::Nothing
+        if list_again { Then::ListAgain } else { Then::Nothing }
     }
 
     /// When the engine is to be ticked next; `None` while time stands still.
     pub fn next_deadline(self, engine: &Engine) -> Option<Time> {
-        match self {
-            Self::Blind | Self::Catching => None,
-            Self::Live => engine.next_deadline(),
-        }
+        engine.next_deadline().filter(|_| self.0.is_live())
     }
 }
 
@@ -197,7 +178,7 @@ mod tests {
         assert_eq!(seer.states(), [], "what happened meanwhile is not known yet");
         assert_eq!(seer.shows(listed(vec![ill("a")], Vec::new(), false)), Then::Synced);
         assert_eq!(seer.states(), is("a", State::Active));
-        assert_eq!(seer.sight, Sight::Live);
+        assert!(seer.sight.0.is_live());
     }
 
     #[test]

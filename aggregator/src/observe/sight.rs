@@ -104,7 +104,7 @@ impl Sight {
     pub fn on_pods(&mut self, event: Event<Pod>, now: Time) -> Steps {
         let list_again = self.pods_seen.on(&event, is_due(&self.pods, now));
         match event {
-            Event::Listed { objects, .. } => self.pods.on_relist(&objects, now),
+            Event::Listed { objects, skipped, .. } => self.pods.on_relist_but(&objects, &skipped, now),
             Event::Applied(pod) => self.pods.on_pod(&pod, now),
             Event::Deleted(pod) => self.pods.on_pod_deleted(&pod, now),
             Event::Quiet { .. } | Event::Live => {}
@@ -117,7 +117,7 @@ impl Sight {
         let list_again = self.nodes_seen.on(&event, is_due(&self.nodes, now) || self.is_fleet_due(now));
         let gone = match event {
             Event::Listed { objects, skipped, .. } => {
-                self.nodes.on_node_relist(&objects, now);
+                self.nodes.on_node_relist_but(&objects, &skipped, now);
                 let skipped: Vec<_> = skipped.into_iter().map(|Meta { name, .. }| name).collect();
                 self.fleet.on_nodes(objects, &skipped)
             }

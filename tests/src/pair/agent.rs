@@ -38,8 +38,8 @@ impl Agent {
 
     /// A complete LIST of its node's pods, and a watch from there on.
     pub fn list(&mut self, world: &World, now: Time) {
-        let (objects, first) = (world.pods_on(&self.node), self.sight == Sight::Blind);
-        self.see(Event::Listed { objects, skipped: Vec::new(), first, restored: false }, now);
+        let objects = world.pods_on(&self.node);
+        self.see(Event::Listed { objects, skipped: Vec::new(), first: false, restored: false }, now);
         self.see(Event::Live, now);
     }
 

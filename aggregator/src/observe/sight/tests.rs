@@ -350,6 +350,22 @@ fn other_rules_look_at_what_is_there_again() {
 }
 
 #[test]
+fn what_a_list_could_not_read_is_not_gone() {
+    let mut scene = Scene::new();
+    let mut dark = node("n1");
+    dark["status"]["conditions"][0]["status"] = json!("Unknown");
+    let (dark, homeless) = (object::<Node>(&dark), object::<Pod>(&unschedulable()));
+    scene.nodes(Event::Applied(dark.clone()));
+    scene.pods(Event::Applied(homeless.clone()));
+    scene.pass(Duration::from_mins(6));
+    scene.told();
+    scene.nodes(Event::Listed { objects: Vec::new(), skipped: vec![dark.meta], first: false, restored: false });
+    scene.pods(Event::Listed { objects: Vec::new(), skipped: vec![homeless.meta], first: false, restored: false });
+    scene.pass(Duration::from_hours(1));
+    assert_eq!(scene.told(), []);
+}
+
+#[test]
 fn between_deadlines_there_is_nothing_to_do() {
     let mut scene = Scene::new();
     scene.pass(Duration::from_secs(1));
