@@ -108,7 +108,7 @@ pub struct Plan {
     state: State,
     /// The newest version that a LIST, an event or a bookmark gave.
     last_seen: Option<String>,
-    /// Watches in a row that brought no version.
+    /// Watches in a row that brought no version, not counting those that could not be opened because the server was away.
     barren: u32,
     backoff: Backoff,
     /// Denials since the last progress.
@@ -246,7 +246,7 @@ impl Plan {
             }
             State::Opening { relist, .. } | State::Watching { relist, .. } => {
                 let relist = *relist;
-                self.barren += 1;
+                self.barren += u32::from(may_be_the_version(failure) || matches!(self.state, State::Watching { .. }));
                 let wait = if *failure == Failure::Silent { Duration::ZERO } else { self.wait_after(failure) };
                 self.not_before = now + wait;
                 let stuck = self.barren >= BARREN_WATCHES_MAX;
@@ -298,6 +298,17 @@ impl Plan {
     fn open(&mut self, version: String, relist: Mark) {
         let timeout = between(WATCH_SPAN_MIN..=WATCH_SPAN_MAX, &mut self.rng);
         self.state = State::Opening { version, timeout, relist };
+    }
+}
+
+/// Whether a WATCH that was not even opened may have failed because of its version. A server that is away, or has just
+/// started, says nothing of the version: then thousands of agents go on where they were, and do not list all at once.
+fn may_be_the_version(failure: &Failure) -> bool {
+    match failure {
+        Failure::Gone | Failure::Behind | Failure::Unusable(_) => true,
+        // 502 and 504 are a proxy's, about a server that is away.
+        Failure::Status { status, .. } => !matches!(status, 502 | 504),
+        Failure::Busy { .. } | Failure::Denied { .. } | Failure::Connection(_) | Failure::Silent => false,
     }
 }
 

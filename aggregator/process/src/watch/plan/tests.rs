@@ -258,6 +258,26 @@ fn watches_without_progress_end_in_a_list_and_progress_starts_the_count_again() 
 }
 
 #[test]
+fn after_an_outage_it_watches_on_where_it_was_and_does_not_list() {
+    let status = |status| Failure::Status { status, message: String::new() };
+    let busy = Failure::Busy { status: 503, retry_after: None, message: String::new() };
+    for failure in [cut(), Failure::Silent, busy, denied(), status(502), status(504)] {
+        let mut run = Run::watching();
+        run.plan.on_version("11".into());
+        for attempt in 0..50 {
+            let (_, step) = run.fail(&failure);
+            assert!(watches_at(&step, "11"), "{failure} {attempt}: {step:?}");
+        }
+    }
+    // What the server itself says may be about the version.
+    for failure in [status(400), status(500)] {
+        let mut run = Run::watching();
+        let lists = (0..BARREN_WATCHES_MAX).map(|_| run.fail(&failure).1).filter(|step| matches!(step, Step::List(_)));
+        assert_eq!(lists.count(), 1, "{failure}");
+    }
+}
+
+#[test]
 fn a_watch_that_always_ends_at_once_backs_off() {
     let mut run = Run::watching();
     let began = run.now;
