@@ -322,7 +322,7 @@ impl Pair {
         let busy = !changes.is_empty();
         for change in changes {
             for agent in self.agents.values_mut() {
-                agent.watch(&change, self.now);
+                agent.watch(&change, &self.world, self.now);
             }
             if let Some(aggregator) = &mut self.aggregator {
                 aggregator.watch(&change, self.now);

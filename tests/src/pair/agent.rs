@@ -38,30 +38,37 @@ impl Agent {
 
     /// A complete LIST of its node's pods, and a watch from there on.
     pub fn list(&mut self, world: &World, now: Time) {
-        let objects = world.pods_on(&self.node);
-        self.see(Event::Listed { objects, skipped: Vec::new(), first: false, restored: false }, now);
-        self.see(Event::Live, now);
+        for event in [self.listed(world), Event::Live] {
+            if let Some(event) = self.waiting.pass(event, now) {
+                self.show(event, world, now);
+            }
+        }
     }
 
     /// One event of its watch.
-    pub(super) fn watch(&mut self, change: &Change, now: Time) {
-        match change {
-            Change::Pod(pod) if pod.spec.node_name == self.node => self.see(Event::Applied((**pod).clone()), now),
-            Change::PodGone(pod) if pod.spec.node_name == self.node => self.see(Event::Deleted((**pod).clone()), now),
-            Change::Pod(_) | Change::PodGone(_) | Change::Node(_) | Change::NodeGone(_) => {}
-        }
-    }
-
-    fn see(&mut self, event: Event<Pod>, now: Time) {
+    pub(super) fn watch(&mut self, change: &Change, world: &World, now: Time) {
+        let event = match change {
+            Change::Pod(pod) if pod.spec.node_name == self.node => Event::Applied((**pod).clone()),
+            Change::PodGone(pod) if pod.spec.node_name == self.node => Event::Deleted((**pod).clone()),
+            Change::Pod(_) | Change::PodGone(_) | Change::Node(_) | Change::NodeGone(_) => return,
+        };
         if let Some(event) = self.waiting.pass(event, now) {
-            self.show(event, now);
+            self.show(event, world, now);
         }
     }
 
-    fn show(&mut self, event: Event<Pod>, now: Time) {
-        if self.sight.observe(event, &mut self.engine, now) == Then::Synced {
-            self.pass_on_changes(now);
-            self.reporter.on_synced();
+    fn listed(&self, world: &World) -> Event<Pod> {
+        Event::Listed { objects: world.pods_on(&self.node), skipped: Vec::new(), first: false, restored: false }
+    }
+
+    fn show(&mut self, event: Event<Pod>, world: &World, now: Time) {
+        match self.sight.observe(event, &mut self.engine, now) {
+            Then::Nothing => {}
+            Then::Synced => {
+                self.pass_on_changes(now);
+                self.reporter.on_synced();
+            }
+            Then::ListAgain => self.show(self.listed(world), world, now),
         }
     }
 
@@ -135,7 +142,7 @@ impl Agent {
                         self.list(world, now);
                     }
                     for (at, event) in self.waiting.on_rules() {
-                        self.show(event, at);
+                        self.show(event, world, at);
                         self.pass_on_changes(now);
                     }
                 }
