@@ -16,12 +16,12 @@ use hyper::body::{Body as _, Incoming};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use process::{Stage, Tasks};
+use process::{Clock, Stage, Tasks};
 use serde::Serialize;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::core::Core;
+use crate::leader::{Elsewhere, Office};
 
 pub(crate) use self::issues::{is_open, severity};
 
@@ -34,8 +34,8 @@ pub struct Api {
 
 /// What an answer says when there is nothing to answer.
 #[derive(Debug, Serialize)]
-struct Problem {
-    error: &'static str,
+struct Problem<'a> {
+    error: &'a str,
 }
 
 const ISSUES_PATH: &str = "/api/v1/issues";
@@ -63,17 +63,17 @@ impl Api {
     }
 
     /// Serves until it is dropped; its connections are tasks of their own.
-    pub async fn serve(self, tasks: Tasks, core: Arc<Core>) -> anyhow::Result<()> {
+    pub async fn serve(self, tasks: Tasks, office: Office, clock: Clock) -> anyhow::Result<()> {
         let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
         loop {
             let place = Arc::clone(&places).acquire_owned().await?;
             match self.listener.accept().await {
                 Ok((stream, _)) => {
-                    tasks.spawn_short("api_connection", Stage::Background, serve(stream, place, Arc::clone(&core)));
+                    tasks.spawn_short("api_connection", Stage::Background, serve(stream, place, office.clone()));
                 }
                 Err(error) => {
                     tracing::debug!(target: "api", %error, "api_accept_failed");
-                    core.clock().sleep(ACCEPT_PAUSE).await;
+                    clock.sleep(ACCEPT_PAUSE).await;
                 }
             }
         }
@@ -81,9 +81,9 @@ impl Api {
 }
 
 /// Serves one connection while it holds its place.
-async fn serve(stream: TcpStream, place: OwnedSemaphorePermit, core: Arc<Core>) {
+async fn serve(stream: TcpStream, place: OwnedSemaphorePermit, office: Office) {
     let service = service_fn(|request: Request<Incoming>| {
-        let answer = answer(&request, &core);
+        let answer = answer(&request, &office);
         async move { Ok::<_, Infallible>(answer) }
     });
     let connection = http1::Builder::new()
@@ -97,7 +97,7 @@ async fn serve(stream: TcpStream, place: OwnedSemaphorePermit, core: Arc<Core>) 
     drop(place);
 }
 
-fn answer(request: &Request<Incoming>, core: &Core) -> Response<Full<Bytes>> {
+fn answer(request: &Request<Incoming>, office: &Office) -> Response<Full<Bytes>> {
     if !request.body().is_end_stream() {
         let mut refused = json(StatusCode::PAYLOAD_TOO_LARGE, &Problem { error: "no request here has a body" });
         refused.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
@@ -111,7 +111,16 @@ fn answer(request: &Request<Incoming>, core: &Core) -> Response<Full<Bytes>> {
         refused.headers_mut().insert(header::ALLOW, HeaderValue::from_static("GET, HEAD"));
         return refused;
     }
-    json(StatusCode::OK, &core.quietly(|pipeline, now| issues::page(pipeline, now)))
+    match office.core() {
+        Ok(core) => json(StatusCode::OK, &core.quietly(|pipeline, now| issues::page(pipeline, now))),
+        Err(Elsewhere { leader, .. }) if leader.is_empty() => {
+            json(StatusCode::SERVICE_UNAVAILABLE, &Problem { error: "nobody leads yet: ask again in a moment" })
+        }
+        Err(Elsewhere { leader, .. }) => {
+            let error = format!("this replica stands by: ask the one that leads, {leader}");
+            json(StatusCode::SERVICE_UNAVAILABLE, &Problem { error: &error })
+        }
+    }
 }
 
 fn json(status: StatusCode, body: &impl Serialize) -> Response<Full<Bytes>> {

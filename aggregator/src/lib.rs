@@ -9,6 +9,8 @@
 //!                         └──────────── pipeline: pure, behind core ────────────┘
 //! ```
 //!
+//! Of several aggregators one leads ([`leader`]), and only there is all this: the others have its ports, and say who leads.
+//!
 //! Everything between a report and a notification is pure and lies in [`pipeline`]: values and `now` go in, values come
 //! out. [`core`] shares it and rings when something has changed; the tasks around it move values between it and sockets.
 //!
@@ -95,6 +97,7 @@ pub async fn run(launch: Launch) -> Result<(), Exit> {
         metrics_listen,
         api_listen,
         certificate,
+        election,
         log_level: _,
         log_format: _,
         shutdown_deadline,
@@ -124,7 +127,7 @@ pub async fn run(launch: Launch) -> Result<(), Exit> {
     let (tasks, phases) = (shutdown.tasks(), shutdown.phases());
     let shown = Shown { readiness: readiness.clone(), liveness: liveness.clone(), registry: Arc::new(registry) };
     tasks.spawn("admin", Stage::Background, admin.serve(tasks.clone(), shown));
-    let start = Start { namespace, clock, client, certificate, tasks, phases, readiness, liveness, metrics };
+    let start = Start { namespace, election, clock, client, certificate, tasks, phases, readiness, liveness, metrics };
     let mut ending = pin!(shutdown.run(shutdown_deadline));
     tokio::select! {
         ended = &mut ending => return Ok(ended?),

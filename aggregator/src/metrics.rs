@@ -23,31 +23,40 @@ use crate::dedupe::decision::Decision;
 use crate::forward::outbox;
 use crate::forward::sender::Attempts;
 use crate::ingest::server::Counts;
+use crate::leader::{self, Leadership};
 use crate::observe::{Healths, Seen};
 use crate::pipeline::Pipeline;
 
 /// All metrics. Before the process knows which cluster it is in there are no figures yet; its port answers all the same.
 pub struct Metrics {
     certificates: Arc<certificates::Health>,
-    sources: OnceLock<Sources>,
+    standing: OnceLock<Standing>,
+    leading: OnceLock<Leading>,
 }
 
-/// Where the figures are.
-pub struct Sources {
-    /// The pipeline.
-    pub core: Arc<Core>,
+/// Where the figures of every replica are.
+pub struct Standing {
+    /// Who leads.
+    pub leadership: Leadership,
     /// The configuration file.
     pub config: Arc<reload::Health>,
+    /// What agents asked.
+    pub ingest: Counts,
+    /// What they are shown.
+    pub tls: Arc<ServerTls>,
+}
+
+/// Where the figures of the one that leads are.
+#[derive(Debug)]
+pub struct Leading {
+    /// The pipeline.
+    pub core: Arc<Core>,
     /// The aggregator's own watches.
     pub watches: Healths,
     /// What it sees of its agents.
     pub seen: watch::Receiver<Seen>,
     /// What was sent.
     pub attempts: Attempts,
-    /// What agents asked.
-    pub ingest: Counts,
-    /// What they are shown.
-    pub tls: Arc<ServerTls>,
 }
 
 /// What the pipeline's figures are at one moment.
@@ -67,16 +76,21 @@ const SEVERITIES: [Severity; 3] = [Severity::Critical, Severity::Warning, Severi
 impl Metrics {
     /// Metrics without figures but those of the certificate, and the registry that shows them.
     pub fn new(certificates: Arc<certificates::Health>) -> (Arc<Self>, Registry) {
-        let metrics = Arc::new(Self { certificates, sources: OnceLock::new() });
+        let metrics = Arc::new(Self { certificates, standing: OnceLock::new(), leading: OnceLock::new() });
         let mut registry = Registry::with_prefix(PREFIX);
         registry.register_collector(Box::new(Arc::clone(&metrics)));
         (metrics, registry)
     }
 
-    /// From now on there are figures.
-    pub fn show(&self, sources: Sources) {
-        // A second source would be a second pipeline: there is one in a process.
-        let _ = self.sources.set(sources);
+    /// From now on there are the figures of every replica.
+    pub fn stand(&self, standing: Standing) {
+        let _ = self.standing.set(standing);
+    }
+
+    /// From now on there are those of the one that leads.
+    pub fn lead(&self, leading: Leading) {
+        // A second one would be a second pipeline: there is one in a process.
+        let _ = self.leading.set(leading);
     }
 }
 
@@ -85,20 +99,23 @@ impl Collector for Metrics {
         let mut out = Out(encoder);
         out.info("build", "What runs here", &[("version", env!("CARGO_PKG_VERSION"))])?;
         self.encode_certificates(&mut out)?;
-        let Some(sources) = self.sources.get() else { return Ok(()) };
-        let figures = sources.core.quietly(|pipeline, _| Figures::of(pipeline));
-        sources.encode_findings(&mut out, &figures)?;
+        if let Some(standing) = self.standing.get() {
+            standing.encode_leadership(&mut out)?;
+            standing.encode_ingest(&mut out)?;
+            standing.encode_config(&mut out)?;
+        }
+        let Some(leading) = self.leading.get() else { return Ok(()) };
+        let figures = leading.core.quietly(|pipeline, _| Figures::of(pipeline));
+        leading.encode_findings(&mut out, &figures)?;
         encode_sinks(&mut out, &figures)?;
-        out.registered("sink_attempts", "Attempts to send a batch, by outcome", &sources.attempts.family())?;
-        sources.encode_ingest(&mut out)?;
-        sources.encode_watches(&mut out)?;
-        sources.encode_config(&mut out)
+        out.registered("sink_attempts", "Attempts to send a batch, by outcome", &leading.attempts.family())?;
+        leading.encode_watches(&mut out)
     }
 }
 
 impl Metrics {
     fn encode_certificates(&self, out: &mut Out<'_>) -> fmt::Result {
-        let serving = self.sources.get().and_then(|sources| certificates::ends(&sources.tls));
+        let serving = self.standing.get().and_then(|standing| certificates::ends(&standing.tls));
         let ends = [("serving", serving), ("authority", self.certificates.authority_ends())];
         let ends =
             ends.into_iter().filter_map(|(of, ends)| Some(([("certificate", of)], ends?.as_millis() as u64 / 1000)));
@@ -122,7 +139,32 @@ impl fmt::Debug for Metrics {
     }
 }
 
-impl Sources {
+impl Standing {
+    fn encode_leadership(&self, out: &mut Out<'_>) -> fmt::Result {
+        let leads = u64::from(self.leadership.may_send());
+        out.gauge("leader", "Whether this replica leads, and may send", leads)?;
+        let Some(leader::Counts { renewals, failures, transitions }) = self.leadership.counts() else { return Ok(()) };
+        out.registered("lease_renewals", "Writes of the Lease that made or kept this replica the leader", renewals)?;
+        out.registered("lease_failures", "Requests for the Lease that came to nothing, by reason", failures)?;
+        out.registered("lease_transitions", "How often the Lease has changed hands, as it says", transitions)
+    }
+
+    fn encode_ingest(&self, out: &mut Out<'_>) -> fmt::Result {
+        let Counts { connections, dropped, requests } = &self.ingest;
+        out.registered("ingest_connections", "Open connections of agents", connections)?;
+        out.registered("ingest_dropped", "Connections closed for what their peer did or did not do", dropped)?;
+        out.registered("ingest_requests", "Requests of agents, by answer", requests)
+    }
+
+    fn encode_config(&self, out: &mut Out<'_>) -> fmt::Result {
+        let failures = self.config.failures();
+        out.counter("config_reload_failures", "Changed files that were rejected or unreadable", failures)?;
+        let is_in_force = u64::from(self.config.is_in_force());
+        out.gauge("config_in_force", "Whether what is in force is what the file says", is_in_force)
+    }
+}
+
+impl Leading {
     fn encode_findings(&self, out: &mut Out<'_>, figures: &Figures) -> fmt::Result {
         let Seen { strength, shed } = *self.seen.borrow();
         out.counter("findings_observed", "Findings observed, each incarnation once", figures.observed)?;
@@ -153,20 +195,6 @@ impl Sources {
             "Whether issues wait for agents that have not reported since the start",
             u64::from(figures.is_resyncing),
         )
-    }
-
-    fn encode_ingest(&self, out: &mut Out<'_>) -> fmt::Result {
-        let Counts { connections, dropped, requests } = &self.ingest;
-        out.registered("ingest_connections", "Open connections of agents", connections)?;
-        out.registered("ingest_dropped", "Connections closed for what their peer did or did not do", dropped)?;
-        out.registered("ingest_requests", "Requests of agents, by answer", requests)
-    }
-
-    fn encode_config(&self, out: &mut Out<'_>) -> fmt::Result {
-        let failures = self.config.failures();
-        out.counter("config_reload_failures", "Changed files that were rejected or unreadable", failures)?;
-        let is_in_force = u64::from(self.config.is_in_force());
-        out.gauge("config_in_force", "Whether what is in force is what the file says", is_in_force)
     }
 
     fn encode_watches(&self, out: &mut Out<'_>) -> fmt::Result {

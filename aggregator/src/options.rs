@@ -1,6 +1,6 @@
 //! The command line and the environment, and what they resolve to.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -12,6 +12,7 @@ use thiserror::Error;
 
 use crate::certificates::Origin;
 use crate::config::parse_duration;
+use crate::leader::Election;
 
 /// Where a Secret is mounted, as a rule.
 const TLS_CERT: &str = "/var/run/tocsin/tls/tls.crt";
@@ -65,6 +66,22 @@ pub struct Options {
     /// The Service through which agents come: the certificate is made for its names
     #[arg(long, env = "TOCSIN_SERVICE", default_value = "tocsin-aggregator", value_name = "NAME")]
     service: String,
+    /// The pod that this is, from the downward API (metadata.name): with it, one of several aggregators leads and the
+    /// others stand by; without it, this one is alone
+    #[arg(long, env = "TOCSIN_POD_NAME", value_name = "NAME")]
+    pod_name: Option<String>,
+    /// Where agents reach that pod, from the downward API (status.podIP)
+    #[arg(long, env = "TOCSIN_POD_IP", value_name = "IP")]
+    pod_ip: Option<String>,
+    /// Whether a Lease says who leads; false only where there is never more than one aggregator
+    #[arg(long, env = "TOCSIN_LEADER_ELECTION", default_value = "true", value_name = "BOOL")]
+    leader_election: String,
+    /// That Lease, in the namespace of this installation; made where there is none
+    #[arg(long, env = "TOCSIN_LEASE", default_value = "tocsin-aggregator", value_name = "NAME")]
+    lease: String,
+    /// The Deployment of the aggregators, with which the Lease goes
+    #[arg(long, env = "TOCSIN_DEPLOYMENT", default_value = "tocsin-aggregator", value_name = "NAME")]
+    deployment: String,
     /// error, warn, info, debug or trace
     #[arg(long, env = "TOCSIN_LOG_LEVEL", default_value = "info", value_name = "LEVEL")]
     log_level: String,
@@ -96,6 +113,8 @@ pub struct Launch {
     pub api_listen: SocketAddr,
     /// Where the certificate is that agents are shown.
     pub certificate: CertificateFrom,
+    /// How one of several aggregators is chosen; `None`: this one is alone.
+    pub election: Option<Election>,
     /// How much is logged.
     pub log_level: Level,
     /// How a log line looks.
@@ -154,6 +173,11 @@ impl Options {
             tls_existing_secret,
             ca_config_map,
             service,
+            pod_name,
+            pod_ip,
+            leader_election,
+            lease,
+            deployment,
             log_level,
             log_format,
             shutdown_deadline,
@@ -185,6 +209,7 @@ impl Options {
             metrics_listen: address("metrics-listen", &metrics_listen)?,
             api_listen,
             certificate,
+            election: election((pod_name, pod_ip), &leader_election, lease, deployment)?,
             log_level: log_level.parse().map_err(|error: Unknown| invalid("log-level", error.to_string()))?,
             log_format: log_format.parse().map_err(|error: Unknown| invalid("log-format", error.to_string()))?,
             shutdown_deadline: deadline,
@@ -221,10 +246,6 @@ fn certificate(
             return Err(invalid("tls-cert", format!("a file beside the Secret {name:?} {hint}")));
         }
     };
-    let checked = |option, name: String| match is_object_name(&name) {
-        true => Ok(name),
-        false => Err(invalid(option, format!("{name:?} is no name of an object"))),
-    };
     if origin == Origin::Made && config_map.is_none() {
         let problem = "agents learn its CA from a ConfigMap: name that with --ca-config-map";
         return Err(invalid(option, problem.to_owned()));
@@ -233,15 +254,48 @@ fn certificate(
         return Err(invalid("service", format!("{service:?} is no name of a Service")));
     }
     Ok(CertificateFrom::Secret {
-        name: checked(option, name)?,
+        name: object_name(option, name)?,
         origin,
-        config_map: config_map.map(|name| checked("ca-config-map", name)).transpose()?,
+        config_map: config_map.map(|name| object_name("ca-config-map", name)).transpose()?,
         dns_names: vec![service.to_owned(), format!("{service}.{namespace}"), format!("{service}.{namespace}.svc")],
     })
 }
 
+/// How one of several aggregators is chosen; `None` where that is turned off, or the pod is not known.
+fn election(
+    (name, ip): (Option<String>, Option<String>),
+    is_wanted: &str,
+    lease: String,
+    deployment: String,
+) -> Result<Option<Election>, Invalid> {
+    let is_wanted = match is_wanted {
+        "true" | "" => true,
+        "false" => false,
+        _ => return Err(invalid("leader-election", format!("{is_wanted:?} is neither true nor false"))),
+    };
+    let Some(pod) = present::<String>(name).filter(|_| is_wanted) else { return Ok(None) };
+    let given = ip.unwrap_or_default();
+    let Some(ip) = given.parse::<IpAddr>().ok().filter(|ip| !ip.is_unspecified()) else {
+        let hint = "is no address of a pod: set TOCSIN_POD_IP from the downward API (status.podIP)";
+        return Err(invalid("pod-ip", format!("{given:?} {hint}")));
+    };
+    Ok(Some(Election {
+        pod: object_name("pod-name", pod)?,
+        ip,
+        lease: object_name("lease", lease)?,
+        deployment: object_name("deployment", deployment)?,
+    }))
+}
+
 fn invalid(option: &'static str, problem: String) -> Invalid {
     Invalid { option, problem }
+}
+
+fn object_name(option: &'static str, given: String) -> Result<String, Invalid> {
+    match is_object_name(&given) {
+        true => Ok(given),
+        false => Err(invalid(option, format!("{given:?} is no name of an object"))),
+    }
 }
 
 fn address(option: &'static str, given: &str) -> Result<SocketAddr, Invalid> {
@@ -310,6 +364,37 @@ mod tests {
         ] {
             let error = from(args).expect_err(problem);
             assert!(error.starts_with(problem), "{error}");
+        }
+    }
+
+    #[test]
+    fn one_of_several_is_elected_where_the_pod_is_known_unless_that_is_turned_off() {
+        let election = |args: &[&str]| resolve(args).expect("they are valid").election;
+        assert_eq!(election(&["--pod-ip=10.0.0.7"]), None);
+        assert_eq!(election(&["--pod-name=", "--pod-ip=", "--leader-election="]), None);
+        assert_eq!(election(&["--pod-name=a", "--leader-election=false"]), None);
+        let named = |lease: &str, deployment: &str| {
+            let (pod, ip) = ("a".into(), "fd00::7".parse().expect("an address"));
+            Some(Election { pod, ip, lease: lease.into(), deployment: deployment.into() })
+        };
+        let own = ["--pod-name=a", "--pod-ip=fd00::7"];
+        assert_eq!(election(&own), named("tocsin-aggregator", "tocsin-aggregator"));
+        assert_eq!(election(&[&own[..], &["--lease=b", "--deployment=c"]].concat()), named("b", "c"));
+        let address = election(&own).map(|election| election.address(8443).to_string());
+        assert_eq!(address.as_deref(), Some("[fd00::7]:8443"));
+        let no_ip = "is no address of a pod: set TOCSIN_POD_IP from the downward API (status.podIP)";
+        for (args, problem) in [
+            (&["--pod-name=a"][..], format!("--pod-ip: \"\" {no_ip}")),
+            (&["--pod-name=a", "--pod-ip=0.0.0.0"], format!("--pod-ip: \"0.0.0.0\" {no_ip}")),
+            (&["--leader-election=no"], "--leader-election: \"no\" is neither true nor false".to_owned()),
+            (&["--pod-name=A", "--pod-ip=::1"], "--pod-name: \"A\" is no name of an object".to_owned()),
+            (&["--pod-name=a", "--pod-ip=::1", "--lease=a/b"], "--lease: \"a/b\" is no name of an object".to_owned()),
+            (
+                &["--pod-name=a", "--pod-ip=::1", "--deployment="],
+                "--deployment: \"\" is no name of an object".to_owned(),
+            ),
+        ] {
+            assert_eq!(resolve(args).expect_err(&problem).to_string(), problem);
         }
     }
 

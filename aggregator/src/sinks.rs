@@ -66,7 +66,8 @@ impl Sent {
     /// The sink has it.
     pub const DELIVERED: Self = Self { outcome: Outcome::Delivered, why: String::new() };
 
-    fn failed(why: impl Into<String>) -> Self {
+    /// Perhaps the sink has it, perhaps not.
+    pub(crate) fn failed(why: impl Into<String>) -> Self {
         Self { outcome: Outcome::Failed, why: why.into() }
     }
 }

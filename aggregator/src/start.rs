@@ -1,5 +1,5 @@
-//! Everything is set up here, in the order in which it depends on each other: who we are, the pipeline, then those who
-//! feed it and those whom it feeds.
+//! Everything is set up here, in the order in which it depends on each other: who we are, what every replica does, and,
+//! once this one leads, the pipeline, those who feed it and those whom it feeds.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,7 +7,7 @@ use std::time::Duration;
 use kube::Client;
 use process::{Clock, Liveness, Phases, Readiness, Stage, Tasks};
 use tokio::net::TcpListener;
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 use wire::Epoch;
 
 use crate::api::Api;
@@ -19,7 +19,8 @@ use crate::core::Core;
 use crate::forward::sender::{self, Attempts};
 use crate::ingest::identity::Identity;
 use crate::ingest::server::{Limits, Server};
-use crate::metrics::{Metrics, Sources};
+use crate::leader::{Candidate, Election, Leadership, Office};
+use crate::metrics::{Leading, Metrics, Standing};
 use crate::observe::Observe;
 use crate::pipeline::Pipeline;
 use crate::ticker;
@@ -28,6 +29,8 @@ use crate::verify::Verify;
 /// What the parts are made from.
 pub(crate) struct Start {
     pub(crate) namespace: String,
+    /// `None`: this process is alone, and leads.
+    pub(crate) election: Option<Election>,
     pub(crate) clock: Clock,
     pub(crate) client: Client,
     pub(crate) certificate: Certificate,
@@ -38,13 +41,32 @@ pub(crate) struct Start {
     pub(crate) metrics: Arc<Metrics>,
 }
 
+/// What leading is made from.
+struct Lead {
+    clock: Clock,
+    client: Client,
+    config: watch::Receiver<Arc<Config>>,
+    leadership: Leadership,
+    office: Office,
+    tasks: Tasks,
+    phases: Phases,
+    readiness: Readiness,
+    liveness: Liveness,
+    metrics: Arc<Metrics>,
+}
+
+/// Held by whoever sends: when it is dropped, nothing is sent any more.
+type Sending = oneshot::Sender<()>;
+
 /// A loop that has not turned for so long stands still.
 const STALLED: Duration = Duration::from_mins(2);
 
 impl Start {
-    /// Starts all of it. Returns when everything runs, which takes an API server that answers.
+    /// Starts what every replica does, and the rest when this one leads. Returns when everything runs, or when the process
+    /// ends before it leads.
     pub(crate) async fn all(self, reload: Reload, mut config: Config, agents: TcpListener, api: Api) {
-        let Self { namespace, clock, client, mut certificate, tasks, phases, readiness, liveness, metrics } = self;
+        let Self { namespace, election, clock, client, mut certificate, tasks, phases, readiness, liveness, metrics } =
+            self;
         let (waiting, for_certificate) = (readiness.handle("cluster"), readiness.handle("certificate"));
         let id = cluster_id::learn(&client, &namespace, &clock, &waiting).await;
         config.settings.cluster.id.clone_from(&id);
@@ -52,30 +74,92 @@ impl Start {
         say_where_issues_go(&config);
         let tls = certificate.serve(&for_certificate).await;
         drop(for_certificate);
-
-        let mut random = fastrand::Rng::new();
-        let pipeline = Pipeline::new(config.settings.clone(), Epoch(random.u64(..)), random.u64(..), clock.now());
-        let core = Arc::new(Core::new(pipeline, clock.clone()));
         let (publish, config) = watch::channel(Arc::new(config));
-        let observe = Observe::new(Arc::clone(&core), client.clone(), config.clone(), &readiness);
+
+        // A standby is ready as it is; one that is alone when it has begun to watch.
+        let waiting = election.is_none().then_some(waiting);
+        let (sending, sent) = oneshot::channel();
+        let mut leadership = match election {
+            None => Leadership::alone(clock.clone()),
+            Some(election) => {
+                let at = (client.clone(), &*namespace);
+                let port = agents.local_addr().map_or(0, |address| address.port());
+                let (candidate, leadership) =
+                    Candidate::new(election, port, at, clock.clone(), readiness.handle("leader"));
+                let candidate = candidate.run(nothing_is_sent(phases.clone(), sent), liveness.pulse("leader", STALLED));
+                tasks.spawn("leader", Stage::Flush, candidate);
+                leadership
+            }
+        };
+        let office = Office::new(leadership.clone());
         let identity = Identity::new(client.clone(), clock.clone());
-        let limits = Limits::default();
         let (acceptor, ours) = (tls.acceptor(), (tasks.clone(), phases.clone()));
-        let server = Server::new(Arc::clone(&core), identity, config.clone(), &acceptor, limits, ours);
-        let attempts = Attempts::default();
-        metrics.show(Sources {
-            core: Arc::clone(&core),
+        let whom = (office.clone(), clock.clone());
+        let server = Server::new(whom, identity, config.clone(), &acceptor, Limits::default(), ours);
+        metrics.stand(Standing {
+            leadership: leadership.clone(),
             config: reload.health(),
-            watches: observe.healths(),
-            seen: observe.seen(),
-            attempts: attempts.clone(),
             ingest: server.counts(),
             tls,
         });
 
-        let senders = sender::run(Arc::clone(&core), config, phases, attempts);
+        let serving = api.serve(tasks.clone(), office.clone(), clock.clone());
+        tasks.spawn("api", Stage::Background, serving);
+        let following = reload.follow(clock.clone(), move |config| apply(&publish, config));
+        tasks.spawn("config", Stage::Background, following);
+        let certificate_clock = clock.clone();
+        tasks.spawn("server_certificate", Stage::Background, async move {
+            certificate.keep_fresh(&certificate_clock).await;
+            Ok(())
+        });
+        tasks.spawn("ingest", Stage::Accept, async {
+            server.run(agents).await;
+            Ok(())
+        });
+
+        let draining = phases.clone();
+        let lead = Lead {
+            clock,
+            client,
+            config,
+            leadership: leadership.clone(),
+            office,
+            tasks,
+            phases,
+            readiness,
+            liveness,
+            metrics,
+        };
+        tokio::select! {
+            biased;
+            () = draining.draining() => {}
+            () = leadership.gained() => lead.begin(sending),
+        }
+        drop(waiting);
+    }
+}
+
+impl Lead {
+    /// From here on this replica leads: it takes reports in, watches, and tells.
+    fn begin(self, sending: Sending) {
+        let Self { clock, client, mut config, leadership, office, tasks, phases, readiness, liveness, metrics } = self;
+        let mut random = fastrand::Rng::new();
+        let settings = config.borrow_and_update().settings.clone();
+        let pipeline = Pipeline::new(settings, Epoch(random.u64(..)), random.u64(..), clock.now());
+        let core = Arc::new(Core::new(pipeline, clock));
+        let observe = Observe::new(Arc::clone(&core), client.clone(), config.clone(), &readiness);
+        let attempts = Attempts::default();
+        metrics.lead(Leading {
+            core: Arc::clone(&core),
+            watches: observe.healths(),
+            seen: observe.seen(),
+            attempts: attempts.clone(),
+        });
+
+        let senders = sender::run(Arc::clone(&core), leadership, config.clone(), phases, attempts);
         tasks.spawn("forward", Stage::Flush, async {
             senders.await;
+            drop::<Sending>(sending);
             Ok(())
         });
         let observing = observe.run(liveness.pulse("observe", STALLED));
@@ -83,23 +167,20 @@ impl Start {
         tasks.spawn("verify", Stage::Background, Verify::new(Arc::clone(&core), client).run());
         let ticking = ticker::run(Arc::clone(&core), liveness.pulse("ticker", STALLED));
         tasks.spawn("ticker", Stage::Background, ticking);
-        tasks.spawn("api", Stage::Background, api.serve(tasks.clone(), Arc::clone(&core)));
-        let following = reload.follow(clock.clone(), move |config| apply(&core, &publish, config));
-        tasks.spawn("config", Stage::Background, following);
-        tasks.spawn("server_certificate", Stage::Background, async move {
-            certificate.keep_fresh(&clock).await;
-            Ok(())
-        });
-        tasks.spawn("ingest", Stage::Accept, async {
-            server.run(agents).await;
-            Ok(())
-        });
-        drop(waiting);
+        tasks.spawn("settings", Stage::Background, follow(Arc::clone(&core), config));
+        office.take(core);
     }
 }
 
-/// Another configuration comes into force, in all places at once.
-fn apply(core: &Core, publish: &watch::Sender<Arc<Config>>, mut config: Config) {
+/// Returns when the process flushes, and whoever sends has ended, if anybody ever began.
+async fn nothing_is_sent(phases: Phases, sent: oneshot::Receiver<()>) {
+    phases.flushing().await;
+    // Nothing ever comes: the other end is dropped.
+    let _ = sent.await;
+}
+
+/// Another configuration comes into force.
+fn apply(publish: &watch::Sender<Arc<Config>>, mut config: Config) {
     let before = Arc::clone(&publish.borrow());
     config.settings.cluster.id.clone_from(&before.settings.cluster.id);
     if (&config.agents.daemon_set, &config.agent_selector) != (&before.agents.daemon_set, &before.agent_selector) {
@@ -108,8 +189,16 @@ fn apply(core: &Core, publish: &watch::Sender<Arc<Config>>, mut config: Config) 
         );
     }
     say_where_issues_go(&config);
-    core.with(|pipeline, now| pipeline.configure(config.settings.clone(), now));
     publish.send_replace(Arc::new(config));
+}
+
+/// The pipeline goes by what is in force. Ends with whoever changes that.
+async fn follow(core: Arc<Core>, mut config: watch::Receiver<Arc<Config>>) -> anyhow::Result<()> {
+    while config.changed().await.is_ok() {
+        let settings = config.borrow_and_update().settings.clone();
+        core.with(|pipeline, now| pipeline.configure(settings, now));
+    }
+    Ok(())
 }
 
 fn say_where_issues_go(config: &Config) {

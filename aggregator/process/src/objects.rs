@@ -14,6 +14,7 @@ use kube::client::Body;
 use rules::view::Meta;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 use thiserror::Error;
 use tokio::time::timeout;
 
@@ -21,7 +22,7 @@ use crate::watch::one_line;
 
 mod kinds;
 
-pub use kinds::{ConfigMap, Data, Deployment, Lease, LeaseSpec, Secret};
+pub use kinds::{Annotations, ConfigMap, Data, Deployment, Lease, LeaseMetadata, LeaseSpec, Secret};
 
 /// The objects of one namespace; clones share the client.
 #[derive(Clone)]
@@ -48,13 +49,18 @@ pub trait Changeable: Kind {
 }
 
 /// An object as the API server had it.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug)]
 pub struct Stored<T> {
     /// Name, uid, and the version that a write of ours names.
     pub metadata: Meta,
-    /// The fields that are read.
-    #[serde(flatten)]
+    /// The fields that are read, perhaps some of its metadata among them.
     pub content: T,
+}
+
+/// What every object has.
+#[derive(Deserialize)]
+struct Head {
+    metadata: Meta,
 }
 
 /// With whom a created object goes: `metadata.ownerReferences`. Its fields are the API's.
@@ -102,25 +108,15 @@ impl Objects {
 
     /// Reads the object `name`.
     pub async fn get<T: Kind>(&self, name: &str) -> Result<Stored<T>, Failure> {
-        self.call::<T>(Method::GET, Some(name), None::<&()>).await
+        self.call::<T>(Method::GET, Some(name), None).await
     }
 
     /// Changes the object that was read as `read`, unless it was written since: then it is a [`Failure::Conflict`].
     /// Returns it as it is now.
     pub async fn patch<T: Changeable>(&self, read: &Meta, change: &T::Change) -> Result<Stored<T>, Failure> {
-        #[derive(Serialize)]
-        #[serde(rename_all = "camelCase")]
-        struct Version<'a> {
-            resource_version: &'a str,
-        }
-        #[derive(Serialize)]
-        struct Patch<'a, C> {
-            metadata: Version<'a>,
-            #[serde(flatten)]
-            change: &'a C,
-        }
-        let metadata = Version { resource_version: &read.resource_version };
-        self.call::<T>(Method::PATCH, Some(&read.name), Some(&Patch { metadata, change })).await
+        let mut patch = written(change)?;
+        patch["metadata"]["resourceVersion"] = json!(read.resource_version);
+        self.call::<T>(Method::PATCH, Some(&read.name), Some(&patch)).await
     }
 
     /// Creates an object; one of that name is a [`Failure::Conflict`].
@@ -128,23 +124,11 @@ impl Objects {
     where
         T: Kind + Serialize,
     {
-        #[derive(Serialize)]
-        #[serde(rename_all = "camelCase")]
-        struct Named<'a> {
-            name: &'a str,
-            owner_references: Vec<Owner>,
-        }
-        #[derive(Serialize)]
-        #[serde(rename_all = "camelCase")]
-        struct Whole<'a, T> {
-            api_version: &'static str,
-            kind: &'static str,
-            metadata: Named<'a>,
-            #[serde(flatten)]
-            content: &'a T,
-        }
-        let metadata = Named { name, owner_references: owner.into_iter().collect() };
-        let whole = Whole { api_version: api_version::<T>(), kind: T::KIND, metadata, content };
+        let mut whole = written(content)?;
+        whole["apiVersion"] = json!(api_version::<T>());
+        whole["kind"] = json!(T::KIND);
+        whole["metadata"]["name"] = json!(name);
+        whole["metadata"]["ownerReferences"] = json!(owner.as_slice());
         self.call::<T>(Method::POST, None, Some(&whole)).await
     }
 
@@ -152,7 +136,7 @@ impl Objects {
         &self,
         method: Method,
         name: Option<&str>,
-        body: Option<&impl Serialize>,
+        body: Option<&Value>,
     ) -> Result<Stored<T>, Failure> {
         let mut path = format!("{}/namespaces/{}/{}", T::ROOT, self.namespace, T::PLURAL);
         if let Some(name) = name {
@@ -160,27 +144,22 @@ impl Objects {
             path.push_str(name);
         }
         let content_type = if method == Method::PATCH { "application/merge-patch+json" } else { "application/json" };
-        let invalid = |error: String| Failure::Invalid(format!("the request cannot be written: {error}"));
-        let body = match body {
-            Some(body) => serde_json::to_vec(body).map_err(|error| invalid(error.to_string()))?,
-            None => Vec::new(),
-        };
+        let body = body.map_or_else(Vec::new, |body| body.to_string().into());
         let request = Request::builder()
             .method(method)
             .uri(path)
             .header(header::ACCEPT, "application/json")
             .header(header::CONTENT_TYPE, content_type)
             .body(Body::from(body))
-            .map_err(|error| invalid(error.to_string()))?;
+            .map_err(|error| unwritable(&error))?;
         let (status, answer) = timeout(self.deadline, self.send(request))
             .await
             .map_err(|_| Failure::Unreachable(format!("no answer in {} ms", self.deadline.as_millis())))??;
         if !status.is_success() {
             return Err(Failure::of(status, &answer));
         }
-        // The answer may hold a private key: what is wrong with it is said without showing it.
-        serde_json::from_slice(&answer)
-            .map_err(|error| Failure::Unreachable(format!("its answer is no {}: {}", T::KIND, place(&error))))
+        let Head { metadata } = read::<T, _>(&answer)?;
+        Ok(Stored { metadata, content: read::<T, _>(&answer)? })
     }
 
     async fn send(&self, request: Request<Body>) -> Result<(StatusCode, Bytes), Failure> {
@@ -239,6 +218,22 @@ impl Failure {
 fn api_version<T: Kind>() -> &'static str {
     let root = T::ROOT;
     root.strip_prefix("/apis/").or(root.strip_prefix("/api/")).unwrap_or(root)
+}
+
+/// What `content` is in the object that is sent.
+fn written(content: &impl Serialize) -> Result<Value, Failure> {
+    serde_json::to_value(content).map_err(|error| unwritable(&error))
+}
+
+/// Reads what is wanted of an answer that should be a `T`. It may hold a private key: what is wrong with it is said without
+/// showing it.
+fn read<T: Kind, V: DeserializeOwned>(answer: &[u8]) -> Result<V, Failure> {
+    serde_json::from_slice(answer)
+        .map_err(|error| Failure::Unreachable(format!("its answer is no {}: {}", T::KIND, place(&error))))
+}
+
+fn unwritable(error: &impl ToString) -> Failure {
+    Failure::Invalid(format!("the request cannot be written: {}", error.to_string()))
 }
 
 /// The innermost cause says most.

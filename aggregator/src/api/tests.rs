@@ -7,6 +7,9 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use wire::Epoch;
 
 use super::*;
+use crate::core::Core;
+use crate::leader::Leadership;
+use crate::leader::election::Role;
 use crate::pipeline::Pipeline;
 use crate::settings::{Cluster, Settings, SinkSettings};
 use crate::sinks::contract::Contract;
@@ -40,10 +43,16 @@ fn unschedulable(pod: &str, severity: Severity, state: State) -> Finding {
 
 /// Serves `core` and asks it; the status and the JSON.
 async fn ask(core: &Arc<Core>, request: &str) -> (u16, Value) {
+    let office = Office::new(Leadership::alone(core.clock().clone()));
+    office.take(Arc::clone(core));
+    ask_at(office, request).await
+}
+
+async fn ask_at(office: Office, request: &str) -> (u16, Value) {
     let api = Api::bind("127.0.0.1:0".parse().expect("an address")).await.expect("bound");
     let addr = api.addr();
     let shutdown = Shutdown::on_requests(Readiness::new(), futures::StreamExt::boxed(futures::stream::pending()));
-    let serving = api.serve(shutdown.tasks(), Arc::clone(core));
+    let serving = api.serve(shutdown.tasks(), office, Clock::by_hand(START));
     let asking = async {
         let mut stream = TcpStream::connect(addr).await.expect("connected");
         let request = format!("{request}\r\nhost: x\r\nconnection: close\r\n\r\n");
@@ -113,6 +122,19 @@ async fn nothing_else_is_there() {
     assert_eq!(ask(&core, "DELETE /api/v1/issues HTTP/1.1").await, (405, json!({ "error": "GET or HEAD" })));
     assert_eq!(ask(&core, "HEAD /api/v1/issues HTTP/1.1").await.0, 200);
     assert_eq!(ask(&core, "POST /api/v1/issues HTTP/1.1\r\ncontent-length: 5").await.0, 413);
+}
+
+#[tokio::test]
+async fn a_standby_says_who_leads() {
+    let standing_by = |leader: &str| {
+        let role = Role::StandingBy { leader: leader.into(), address: "10.0.0.7:8443".into() };
+        Office::new(Leadership::scripted(role, Clock::by_hand(START)).1)
+    };
+    let (status, answer) = ask_at(standing_by("other_1"), "GET /api/v1/issues HTTP/1.1").await;
+    assert_eq!((status, &answer["error"]), (503, &json!("this replica stands by: ask the one that leads, other_1")));
+    Contract::read().check_named("Problem", &answer);
+    let (status, answer) = ask_at(standing_by(""), "GET /api/v1/issues HTTP/1.1").await;
+    assert_eq!((status, &answer["error"]), (503, &json!("nobody leads yet: ask again in a moment")));
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! Senders: one for each sink. Each asks its outbox what to do, does it, and says how it went.
 //!
 //! A sender never stops between sending and saying how it went, so an outbox never waits for an answer that nobody
-//! brings.
+//! brings. It sends while this replica leads: what waits meanwhile waits on, and what may have been received stays as it is.
 
 mod standing;
 
@@ -22,7 +22,8 @@ use self::standing::Standing;
 use super::outbox::{Health, Next, Outbox, Outcome};
 use crate::config::{Config, SinkTarget};
 use crate::core::{Bell, Core};
-use crate::sinks::Sink;
+use crate::leader::Leadership;
+use crate::sinks::{Sent, Sink};
 
 /// Attempts to send a batch, counted by sink and outcome; clones share the counts.
 #[derive(Clone, Debug, Default)]
@@ -41,6 +42,7 @@ pub struct AttemptLabels {
 #[derive(Debug)]
 struct Senders {
     core: Arc<Core>,
+    leadership: Leadership,
     phases: Phases,
     attempts: Attempts,
 }
@@ -56,10 +58,16 @@ const TOKEN_POLL: Duration = Duration::from_secs(2);
 /// nothing is lost with this process.
 const FLUSH_PAUSE_MAX: Duration = Duration::from_secs(5);
 
-/// Runs a sender for each of `config`'s targets, whatever they are at the time; returns when all is sent after a
-/// shutdown has begun to flush. To be spawned in [`process::Stage::Flush`].
-pub async fn run(core: Arc<Core>, mut config: watch::Receiver<Arc<Config>>, phases: Phases, attempts: Attempts) {
-    let senders = Senders { core, phases, attempts };
+/// Runs a sender for each of `config`'s targets, whatever they are at the time, while `leadership` lets them; returns when
+/// all is sent after a shutdown has begun to flush. To be spawned in [`process::Stage::Flush`].
+pub async fn run(
+    core: Arc<Core>,
+    leadership: Leadership,
+    mut config: watch::Receiver<Arc<Config>>,
+    phases: Phases,
+    attempts: Attempts,
+) {
+    let senders = Senders { core, leadership, phases, attempts };
     let mut targets: BTreeMap<Arc<str>, (SinkTarget, watch::Sender<Arc<Sink>>)> = BTreeMap::new();
     let mut running = FuturesUnordered::new();
     loop {
@@ -116,6 +124,7 @@ impl Senders {
     async fn send(&self, name: &Arc<str>, mut sink: Current) {
         let mut standing = Standing::default();
         let mut bell = self.core.bell();
+        let mut leadership = self.leadership.clone();
         loop {
             bell.listen();
             let now_flushing = self.phases.now() >= Phase::Flushing;
@@ -123,9 +132,22 @@ impl Senders {
             if sink.has_changed().is_err() {
                 return;
             }
+            // Asked before the outbox is, which takes what it gives for sent.
+            if !leadership.may_send() {
+                if now_flushing && self.leaves(name, None) {
+                    return;
+                }
+                self.pause(&mut leadership, &mut sink).await;
+                continue;
+            }
             let until = match self.core.quietly(|pipeline, now| pipeline.next(name, now)) {
                 Next::Send(records) => {
-                    let sent = current.send(&records, self.core.clock().now()).await;
+                    // Looked at first: whoever was paused meanwhile sends nothing more.
+                    let sent = tokio::select! {
+                        biased;
+                        () = leadership.lapsed() => Sent::failed("the lease has run out"),
+                        sent = current.send(&records, self.core.clock().now()) => sent,
+                    };
                     self.attempts.add(name, sent.outcome);
                     let now = self.core.with(|pipeline, now| {
                         pipeline.on_outcome(name, sent.outcome, now);
@@ -155,6 +177,15 @@ impl Senders {
             () = self.until(until) => {}
             () = self.begins_to_flush() => {}
             // An error means that it is gone, which is looked at before anything is sent.
+            _ = sink.changed() => {}
+        }
+    }
+
+    /// Returns when this replica may send again, perhaps.
+    async fn pause(&self, leadership: &mut Leadership, sink: &mut Current) {
+        tokio::select! {
+            () = leadership.changed() => {}
+            () = self.begins_to_flush() => {}
             _ = sink.changed() => {}
         }
     }

@@ -15,7 +15,7 @@ mod requests;
 use std::sync::Arc;
 use std::time::Duration;
 
-use process::{Phases, Stage, Tasks};
+use process::{Clock, Phases, Stage, Tasks};
 use ring::rand::SystemRandom;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
@@ -28,7 +28,7 @@ use self::node::Nodes;
 use self::rarely::Rarely;
 use super::identity::Identity;
 use crate::config::Config;
-use crate::core::Core;
+use crate::leader::Office;
 use crate::settings::Settings;
 
 /// The bounds of the port.
@@ -55,7 +55,8 @@ pub struct Server(Arc<Shared>);
 
 /// What connections share.
 struct Shared {
-    core: Arc<Core>,
+    office: Office,
+    clock: Clock,
     identity: Identity,
     config: watch::Receiver<Arc<Config>>,
     tasks: Tasks,
@@ -90,10 +91,10 @@ impl Default for Limits {
 }
 
 impl Server {
-    /// A port that takes what agents say into `core`, as far as `identity` and `config` let them in. `tls` gives the
-    /// key pair; whatever it offers, HTTP/2 alone is spoken.
+    /// A port that takes what agents say into the core, as far as `identity` and `config` let them in; or says where the
+    /// leader is, to anybody. `tls` gives the key pair; whatever it offers, HTTP/2 alone is spoken.
     pub fn new(
-        core: Arc<Core>,
+        (office, clock): (Office, Clock),
         identity: Identity,
         config: watch::Receiver<Arc<Config>>,
         tls: &TlsAcceptor,
@@ -112,7 +113,8 @@ impl Server {
             refused: Rarely::default(),
             unavailable: Rarely::default(),
             tls: Arc::new(tls),
-            core,
+            office,
+            clock,
             identity,
             config,
             tasks,
@@ -137,7 +139,7 @@ impl Server {
                     Ok((stream, _)) => stream,
                     Err(error) => {
                         tracing::debug!(target: "ingest", %error, "accept_failed");
-                        self.0.core.clock().sleep(ACCEPT_PAUSE).await;
+                        self.0.clock.sleep(ACCEPT_PAUSE).await;
                         continue;
                     }
                 },
@@ -162,7 +164,7 @@ impl Shared {
     fn turn_away(&self, stream: TcpStream) {
         self.counts.dropped("full");
         drop(stream);
-        if let Some(times) = self.full.tell(self.core.clock().mark()) {
+        if let Some(times) = self.full.tell(self.clock.mark()) {
             let connections_max = self.limits.connections_max;
             tracing::warn!(target: "ingest", times, connections_max, "connections_turned_away");
         }

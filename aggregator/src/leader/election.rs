@@ -28,7 +28,7 @@ pub const LEASE: Duration = Duration::from_secs(15);
 pub const RENEW_EVERY: Duration = Duration::from_secs(3);
 /// Between two looks of a standby, from request to request.
 pub const POLL_EVERY: Duration = Duration::from_secs(2);
-/// How long a leader sends after its last renewal left; what it has sent by then has the rest of the lease to arrive.
+/// How long a leader sends after its last renewal left; what it has begun by then has the rest of the lease to arrive.
 pub const SEND_FOR: Duration = Duration::from_secs(10);
 /// The longest that a request may take.
 pub const REQUEST: Duration = Duration::from_secs(3);
@@ -321,10 +321,32 @@ impl Elector {
     }
 }
 
+impl Why {
+    /// Its one spelling.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Absent => "absent",
+            Self::Resigned => "resigned",
+            Self::Expired => "expired",
+            Self::Ours => "ours",
+            Self::Renewal => "renewal",
+            Self::Resigning => "resigning",
+        }
+    }
+}
+
 impl Role {
     /// Whether a batch may be sent now. To be asked right before each.
     pub fn may_send(&self, now: Mark) -> bool {
         matches!(self, Self::Leading { send_until } if now < *send_until)
+    }
+
+    /// When the lease has run out: then what was sent is no longer waited for.
+    pub fn lapses_at(&self) -> Mark {
+        match self {
+            Self::Leading { send_until } => *send_until + LEASE.saturating_sub(SEND_FOR),
+            Self::StandingBy { .. } | Self::Ended(_) => Mark::default(),
+        }
     }
 }
 

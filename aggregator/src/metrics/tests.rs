@@ -2,26 +2,30 @@
 
 use std::time::Duration;
 
-use process::Clock;
+use process::{Clock, Mark};
 use prometheus_client::encoding::text::encode;
 use rcgen::{CertificateParams, KeyPair, date_time_ymd};
 use rules::{Evidence, Finding, FindingId, Incarnation, Owner, Seen as FoundHow, State, Subject, Time};
 use wire::Epoch;
 
 use super::*;
+use crate::leader::election::Role;
 use crate::observe::fleet::Strength;
 use crate::settings::{Settings, SinkSettings};
 
 fn scrape(core: &Arc<Core>, seen: Seen) -> String {
     let (metrics, registry) = Metrics::new(Arc::default());
-    metrics.show(Sources {
-        core: Arc::clone(core),
+    metrics.stand(Standing {
+        leadership: Leadership::alone(core.clock().clone()),
         config: Arc::default(),
+        ingest: Counts::default(),
+        tls: tls(),
+    });
+    metrics.lead(Leading {
+        core: Arc::clone(core),
         watches: ["unscheduled_pods", "nodes", "agent_pods"].map(|name| (name, process::watch::Health::default())),
         seen: watch::channel(seen).1,
         attempts: Attempts::default(),
-        ingest: Counts::default(),
-        tls: tls(),
     });
     text_of(&registry)
 }
@@ -123,6 +127,23 @@ fn agents_watches_and_the_configuration_are_shown() {
     );
     assert!(text.contains(&format!("tocsin_build_info{{version=\"{}\"}} 1", env!("CARGO_PKG_VERSION"))), "{text}");
     assert!(text.ends_with("# EOF\n"));
+}
+
+#[test]
+fn a_standby_shows_that_it_does_not_lead_and_nothing_of_what_it_does_not_know() {
+    let clock = Clock::by_hand(Time::from_millis(1_000_000));
+    let (metrics, registry) = Metrics::new(Arc::default());
+    let standing_by = Role::StandingBy { leader: "other".into(), address: "".into() };
+    let (script, leadership) = Leadership::scripted(standing_by, clock.clone());
+    let (config, ingest) = (Arc::default(), Counts::default());
+    metrics.stand(Standing { leadership, config, ingest, tls: tls() });
+    let text = text_of(&registry);
+    assert_eq!((value(&text, "tocsin_leader"), value(&text, "tocsin_config_in_force")), (0, 1));
+    assert!(!text.contains("tocsin_findings"), "{text}");
+    script.send_replace(Role::Leading { send_until: Mark::from_start(Duration::from_secs(10)) });
+    assert_eq!(value(&text_of(&registry), "tocsin_leader"), 1);
+    clock.advance(Duration::from_secs(10));
+    assert_eq!(value(&text_of(&registry), "tocsin_leader"), 0, "it has not renewed");
 }
 
 #[test]

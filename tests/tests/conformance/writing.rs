@@ -3,7 +3,7 @@
 use anyhow::{Result, ensure};
 use http::Method;
 use k8s_openapi::ByteString;
-use process::objects::{ConfigMap, Data, Failure, Lease, LeaseSpec, Objects, Secret};
+use process::objects::{Annotations, ConfigMap, Data, Failure, Lease, LeaseMetadata, LeaseSpec, Objects, Secret};
 use serde_json::json;
 
 use crate::server::{CONFIG_MAPS, NAMESPACE, SOON, Server, config_map, version};
@@ -75,6 +75,7 @@ pub(crate) async fn a_secret_may_be_empty(server: &Server) -> Result<()> {
 pub(crate) async fn a_lease_is_made_once_and_renewed_by_version(server: &Server) -> Result<()> {
     let objects = Objects::new(server.client.clone(), "default", SOON);
     let held = |by: &str| Lease {
+        metadata: LeaseMetadata { annotations: Annotations { address: Some(format!("{by}:8443")) } },
         spec: LeaseSpec {
             holder_identity: Some(by.to_owned()),
             lease_duration_seconds: Some(15),
@@ -92,7 +93,7 @@ pub(crate) async fn a_lease_is_made_once_and_renewed_by_version(server: &Server)
         "{read:?}"
     );
     let released = objects.patch::<Lease>(&read.metadata, &Lease::default()).await?;
-    ensure!(released.content == Lease::default(), "{released:?}");
+    ensure!(released.content == Lease { metadata: held("a").metadata, ..Lease::default() }, "{released:?}");
     let late = objects.patch::<Lease>(&read.metadata, &held("b")).await;
     ensure!(late.as_ref().is_err_and(|late| *late == Failure::Conflict), "{late:?}");
     Ok(())

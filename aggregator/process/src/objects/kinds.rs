@@ -34,9 +34,28 @@ pub struct Data<V> {
 /// `coordination.k8s.io/v1/Lease`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Lease {
+    /// What there is of our own in `metadata`.
+    #[serde(default, deserialize_with = "nullable")]
+    pub metadata: LeaseMetadata,
     /// `spec`.
     #[serde(default, deserialize_with = "nullable")]
     pub spec: LeaseSpec,
+}
+
+/// `metadata` of a Lease.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LeaseMetadata {
+    /// Those of ours.
+    #[serde(default, deserialize_with = "nullable")]
+    pub annotations: Annotations,
+}
+
+/// The annotations of a Lease that are ours. A patch leaves what is `None`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Annotations {
+    /// Where its holder hears agents: `IP:port`.
+    #[serde(rename = "tocsin.dev/address", skip_serializing_if = "Option::is_none")]
+    pub address: Option<String>,
 }
 
 /// `LeaseSpec`. A patch takes away what is `None`.

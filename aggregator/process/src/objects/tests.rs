@@ -89,7 +89,7 @@ async fn a_change_names_the_version_that_it_was_decided_from_and_nothing_that_it
     objects.patch::<ConfigMap>(&read.metadata, &Data { data }).await.expect("written");
     assert_eq!(
         asked.lock().expect("unpoisoned")[1],
-        r#"PATCH /api/v1/namespaces/watch/configmaps/ca application/merge-patch+json {"metadata":{"resourceVersion":"7"},"data":{"new":"1","old":null}}"#
+        r#"PATCH /api/v1/namespaces/watch/configmaps/ca application/merge-patch+json {"data":{"new":"1","old":null},"metadata":{"resourceVersion":"7"}}"#
     );
 }
 
@@ -97,14 +97,23 @@ async fn a_change_names_the_version_that_it_was_decided_from_and_nothing_that_it
 async fn what_is_created_goes_with_its_owner() {
     let (objects, asked) = objects(201, r#"{"metadata":{"name":"tocsin","uid":"u1","resourceVersion":"7"}}"#);
     let deployment = objects.get::<Deployment>("tocsin").await.expect("a Deployment");
-    let lease = Lease { spec: LeaseSpec { holder_identity: Some("a".into()), ..LeaseSpec::default() } };
+    let lease = Lease {
+        metadata: LeaseMetadata { annotations: Annotations { address: Some("10.0.0.7:8443".into()) } },
+        spec: LeaseSpec { holder_identity: Some("a".into()), ..LeaseSpec::default() },
+    };
     objects.create("leader", Some(Owner::of(&deployment)), &lease).await.expect("created");
     let asked = asked.lock().expect("unpoisoned");
     assert_eq!(asked[0], "GET /apis/apps/v1/namespaces/watch/deployments/tocsin application/json ");
     let (request, body) = asked[1].split_once(" {").expect("a body");
     assert_eq!(request, "POST /apis/coordination.k8s.io/v1/namespaces/watch/leases application/json");
-    let head = r#""apiVersion":"coordination.k8s.io/v1","kind":"Lease","metadata":{"name":"leader","ownerReferences":[{"apiVersion":"apps/v1","kind":"Deployment","name":"tocsin","uid":"u1"}]},"spec":{"holderIdentity":"a""#;
-    assert!(body.starts_with(head), "{body}");
+    let body: Value = serde_json::from_str(&format!("{{{body}")).expect("JSON");
+    let metadata = json!({
+        "name": "leader",
+        "annotations": {"tocsin.dev/address": "10.0.0.7:8443"},
+        "ownerReferences": [{"apiVersion": "apps/v1", "kind": "Deployment", "name": "tocsin", "uid": "u1"}],
+    });
+    assert_eq!((&body["apiVersion"], &body["kind"]), (&json!("coordination.k8s.io/v1"), &json!("Lease")));
+    assert_eq!((&body["metadata"], &body["spec"]["holderIdentity"]), (&metadata, &json!("a")));
 }
 
 #[tokio::test(start_paused = true)]

@@ -6,7 +6,7 @@ use std::sync::Mutex;
 use std::task::{Context, Poll};
 
 use process::shutdown::Script;
-use process::{Clock, Stage, Tasks};
+use process::{Clock, Mark, Stage, Tasks};
 use rules::{Evidence, Finding, FindingId, Incarnation, Kind, Owner, Seen, State, Subject};
 use tokio::io::AsyncWrite;
 use tokio::sync::Notify;
@@ -14,6 +14,7 @@ use wire::Epoch;
 
 use super::*;
 use crate::config::HttpTarget;
+use crate::leader::election::Role;
 use crate::pipeline::Pipeline;
 use crate::settings::{Settings, SinkSettings};
 use crate::sinks::Stdout;
@@ -29,12 +30,17 @@ struct Stream(Arc<(Mutex<Taken>, Notify)>);
 struct Taken {
     text: String,
     broken: bool,
+    stuck: bool,
     attempts: usize,
 }
 
 impl Stream {
     fn set_broken(&self, broken: bool) {
         self.0.0.lock().expect("unpoisoned").broken = broken;
+    }
+
+    fn set_stuck(&self, stuck: bool) {
+        self.0.0.lock().expect("unpoisoned").stuck = stuck;
     }
 
     fn attempts(&self) -> usize {
@@ -65,6 +71,9 @@ impl AsyncWrite for Stream {
     fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, bytes: &[u8]) -> Poll<std::io::Result<usize>> {
         let mut taken = self.0.0.lock().expect("unpoisoned");
         taken.attempts += 1;
+        if taken.stuck {
+            return Poll::Pending;
+        }
         if taken.broken {
             return Poll::Ready(Err(std::io::ErrorKind::BrokenPipe.into()));
         }
@@ -94,11 +103,17 @@ struct Process {
 
 impl Process {
     fn begin(sink: Sink, rate_per_minute: Option<u32>) -> Self {
+        Self::begin_as(Leadership::alone, sink, rate_per_minute)
+    }
+
+    fn begin_as(leadership: impl FnOnce(Clock) -> Leadership, sink: Sink, rate_per_minute: Option<u32>) -> Self {
         let core = core(&["sink"], rate_per_minute);
         let script = Script::new();
         let (tasks, _) = Tasks::new(script.phases());
         let attempts = Attempts::default();
-        let senders = Senders { core: Arc::clone(&core), phases: script.phases(), attempts: attempts.clone() };
+        let leadership = leadership(core.clock().clone());
+        let senders =
+            Senders { core: Arc::clone(&core), leadership, phases: script.phases(), attempts: attempts.clone() };
         let (sender, current) = watch::channel(Arc::new(sink));
         tasks.spawn_short("forward", Stage::Flush, async move { senders.run("sink".into(), current).await });
         Self { core, script, tasks, attempts, sink: Some(sender) }
@@ -119,13 +134,16 @@ impl Process {
     /// Waits for the bell until `is_so`.
     async fn until(&self, is_so: impl Fn(&Self) -> bool) {
         let mut bell = self.core.bell();
-        loop {
-            bell.listen();
-            if is_so(self) {
-                return;
+        let ringing = async {
+            loop {
+                bell.listen();
+                if is_so(self) {
+                    return;
+                }
+                bell.rung().await;
             }
-            bell.rung().await;
-        }
+        };
+        tokio::time::timeout(Duration::from_hours(1), ringing).await.expect("it comes to be so");
     }
 }
 
@@ -258,6 +276,70 @@ async fn at_a_shutdown_a_short_pause_is_waited_for_and_a_long_one_is_not() {
     }
 }
 
+/// A process that leads until `seconds`, and what decides about that.
+fn leading_until(seconds: u64, sink: Sink) -> (Process, watch::Sender<Role>) {
+    let mut script = None;
+    let process = Process::begin_as(
+        |clock| {
+            let (sender, leadership) = Leadership::scripted(until(seconds), clock);
+            script = Some(sender);
+            leadership
+        },
+        sink,
+        None,
+    );
+    (process, script.expect("it was made"))
+}
+
+fn until(seconds: u64) -> Role {
+    Role::Leading { send_until: Mark::from_start(Duration::from_secs(seconds)) }
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_has_not_renewed_sends_nothing_and_goes_on_where_it_stopped() {
+    let stream = Stream::default();
+    stream.set_broken(true);
+    let (process, script) = leading_until(10, stdout(&stream));
+    find(&process.core, "node-1");
+    process.until(|process| process.count(Outcome::Failed) > 0).await;
+    process.core.clock().sleep_until(START + 10 * SECOND).await;
+    let attempts = stream.attempts();
+    stream.set_broken(false);
+    find(&process.core, "node-2");
+    process.core.clock().sleep(3600 * SECOND).await;
+    assert_eq!(stream.attempts(), attempts, "it has sent after 10 s");
+    script.send_replace(until(3_700));
+    let mut told = stream.told(2).await;
+    told.sort();
+    assert_eq!(told, ["node-1", "node-2"]);
+    assert_eq!(process.elapsed(), 3_610 * SECOND);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_under_way_when_the_lease_has_run_out_is_given_up_and_sent_again_later() {
+    let stream = Stream::default();
+    stream.set_stuck(true);
+    let (process, script) = leading_until(10, stdout(&stream));
+    find(&process.core, "node-1");
+    process.core.clock().sleep(9 * SECOND).await;
+    script.send_replace(until(19));
+    process.until(|process| process.count(Outcome::Failed) > 0).await;
+    assert_eq!(process.elapsed(), 24 * SECOND, "five seconds after the last moment to begin");
+    stream.set_stuck(false);
+    script.send_replace(until(60));
+    assert_eq!(stream.told(1).await, ["node-1"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn at_a_shutdown_who_may_not_send_leaves_what_is_left() {
+    let stream = Stream::default();
+    let (process, _script) = leading_until(0, stdout(&stream));
+    find(&process.core, "node-1");
+    process.script.enter(Phase::Flushing);
+    tokio::time::timeout(SECOND, process.tasks.idle(Stage::Flush)).await.expect("it ends at once");
+    assert_eq!(stream.attempts(), 0);
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_sink_that_is_taken_out_is_sent_nothing_more_and_another_in_its_place_is() {
     let (one, other) = (Stream::default(), Stream::default());
@@ -282,7 +364,8 @@ async fn senders_come_and_go_with_the_configuration() {
     let (tasks, _) = Tasks::new(script.phases());
     let attempts = Attempts::default();
     let (publish, config) = watch::channel(Arc::new(targets(&["a"], &missing)));
-    let running = run(Arc::clone(&core), config, script.phases(), attempts.clone());
+    let running =
+        run(Arc::clone(&core), Leadership::alone(core.clock().clone()), config, script.phases(), attempts.clone());
     tasks.spawn("forward", Stage::Flush, async move {
         running.await;
         Ok(())

@@ -62,7 +62,7 @@ pub(super) async fn serve(shared: &Arc<Shared>, stream: TcpStream) {
             return tracing::debug!(target: "ingest", "handshake_timed_out");
         }
     };
-    let peer = Arc::new(Peer::new(shared.core.clock().mark()));
+    let peer = Arc::new(Peer::new(shared.clock.mark()));
     let service = service_fn(|request| {
         let (shared, peer) = (Arc::clone(shared), Arc::clone(&peer));
         async move { Ok::<_, Infallible>(requests::answer(&shared, &peer, request).await) }
@@ -109,7 +109,7 @@ impl Peer {
 
     /// Returns, with the reason, when it was a stranger for too long, or silent for too long.
     async fn outstays(&self, shared: &Shared) -> &'static str {
-        let clock = shared.core.clock();
+        let clock = &shared.clock;
         loop {
             let (until, reason) = {
                 let state = self.state();

@@ -18,6 +18,7 @@ use super::body::Unread;
 use super::connection::Peer;
 use super::node::NodeLimit;
 use crate::config::Agents;
+use crate::core::Core;
 use crate::ingest::identity::{Admission, Refusal};
 
 /// A `Hello` names versions and kinds: far less than that.
@@ -56,25 +57,30 @@ pub(super) async fn answer(shared: &Shared, peer: &Peer, request: Request<Incomi
             plain(StatusCode::NOT_FOUND, format!("here are {SESSION_PATH} and {REPORT_PATH}"))
         }
     };
-    peer.was_answered(shared.core.clock().mark());
+    peer.was_answered(shared.clock.mark());
     response
 }
 
 async fn session(shared: &Shared, peer: &Peer, request: Request<Incoming>) -> Answer<SessionReply> {
+    let core = match shared.office.core() {
+        Ok(core) => core,
+        // Without a look at the token: whoever comes is told the same.
+        Err(elsewhere) => return SessionReply::NotLeader(elsewhere.address.to_string()).into(),
+    };
     let (parts, body) = request.into_parts();
     let agents = shared.config.borrow().agents.clone();
     let node = match shared.identity.admit(&agents, token(&parts.headers)).await {
         Admission::Admitted(node) => node,
         Admission::Refused(refusal) => return refuse(shared, &agents, &refusal),
         Admission::Unavailable(why) => {
-            if let Some(times) = shared.unavailable.tell(shared.core.clock().mark()) {
+            if let Some(times) = shared.unavailable.tell(shared.clock.mark()) {
                 tracing::warn!(target: "ingest", times, why, "tokens_not_reviewed");
             }
             return SessionReply::Busy(millis(UNAVAILABLE_PAUSE)).into();
         }
     };
-    let limit = shared.nodes.of(&node, shared.core.clock().now());
-    if let Err(pause) = limit.on_request(shared.core.clock().now()) {
+    let limit = shared.nodes.of(&node, shared.clock.now());
+    if let Err(pause) = limit.on_request(shared.clock.now()) {
         return SessionReply::Busy(millis(pause)).into();
     }
     let whole = match shared.room.read(body, HELLO_BYTES_MAX, shared.limits.body_timeout, false).await {
@@ -94,7 +100,7 @@ async fn session(shared: &Shared, peer: &Peer, request: Request<Incoming>) -> An
     let Some(session) = session_id(shared) else {
         return SessionReply::Busy(millis(UNAVAILABLE_PAUSE)).into();
     };
-    let reply = shared.core.with(|pipeline, now| pipeline.on_hello(&node, &hello, session, now));
+    let reply = core.with(|pipeline, now| pipeline.on_hello(&node, &hello, session, now));
     if matches!(reply, SessionReply::Welcome(_)) {
         peer.becomes(limit);
         tracing::debug!(target: "ingest", node = &*node, "session_opened");
@@ -103,8 +109,12 @@ async fn session(shared: &Shared, peer: &Peer, request: Request<Incoming>) -> An
 }
 
 async fn report(shared: &Shared, peer: &Peer, body: Incoming) -> Answer<Reply> {
+    let core = match shared.office.core() {
+        Ok(core) => core,
+        Err(elsewhere) => return Reply::NotLeader(elsewhere.address.to_string()).into(),
+    };
     let known = peer.node();
-    if let Some(Err(pause)) = known.as_ref().map(|limit| limit.on_request(shared.core.clock().now())) {
+    if let Some(Err(pause)) = known.as_ref().map(|limit| limit.on_request(shared.clock.now())) {
         return Reply::Busy(millis(pause)).into();
     }
     let whole = match shared.room.read(body, HEADER + LIMIT, shared.limits.body_timeout, known.is_none()).await {
@@ -113,7 +123,7 @@ async fn report(shared: &Shared, peer: &Peer, body: Incoming) -> Answer<Reply> {
         Err(unread) => return Answer::from(Reply::Malformed(unread.to_string())).with_status(unread.status()),
     };
     if let Some(limit) = &known {
-        limit.on_body(whole.bytes.len(), shared.core.clock().now());
+        limit.on_body(whole.bytes.len(), shared.clock.now());
     }
     let report: Report = match wire::decode(&whole.bytes) {
         Ok(report) => report,
@@ -121,26 +131,26 @@ async fn report(shared: &Shared, peer: &Peer, body: Incoming) -> Answer<Reply> {
     };
     if known.is_none() {
         // A session that began on another connection: knowing its name proves whose it is.
-        let Some(limit) = limit_of(shared, report.session) else {
-            return shared.core.with(|pipeline, now| pipeline.on_report(report, now)).into();
+        let Some(limit) = limit_of(shared, core, report.session) else {
+            return core.with(|pipeline, now| pipeline.on_report(report, now)).into();
         };
         peer.becomes(Arc::clone(&limit));
-        if let Err(pause) = limit.on_request(shared.core.clock().now()) {
+        if let Err(pause) = limit.on_request(shared.clock.now()) {
             return Reply::Busy(millis(pause)).into();
         }
-        limit.on_body(whole.bytes.len(), shared.core.clock().now());
+        limit.on_body(whole.bytes.len(), shared.clock.now());
     }
-    shared.core.with(|pipeline, now| pipeline.on_report(report, now)).into()
+    core.with(|pipeline, now| pipeline.on_report(report, now)).into()
 }
 
-fn limit_of(shared: &Shared, session: SessionId) -> Option<Arc<NodeLimit>> {
-    let (node, now) = shared.core.quietly(|pipeline, now| (pipeline.sessions().node_of(session).cloned(), now));
+fn limit_of(shared: &Shared, core: &Core, session: SessionId) -> Option<Arc<NodeLimit>> {
+    let (node, now) = core.quietly(|pipeline, now| (pipeline.sessions().node_of(session).cloned(), now));
     node.map(|node| shared.nodes.of(&node, now))
 }
 
 fn refuse(shared: &Shared, agents: &Agents, refusal: &Refusal) -> Answer<SessionReply> {
     let why = refusal.to_string();
-    if let Some(times) = shared.refused.tell(shared.core.clock().mark()) {
+    if let Some(times) = shared.refused.tell(shared.clock.mark()) {
         let account = &agents.service_account;
         let admitted = format!("{}/{}", account.namespace, account.name);
         tracing::warn!(target: "ingest", times, why, admitted, "agent_refused");

@@ -14,7 +14,7 @@ use hyper::client::conn::http2;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use process::shutdown::Script;
 use process::tls::ServerTls;
-use process::{Clock, Phase};
+use process::{Clock, Mark, Phase};
 use rcgen::{CertificateParams, KeyPair};
 use rules::{Evidence, Finding, FindingId, Incarnation, Kind, Owner, Seen, State, Subject, Time};
 use rustls::pki_types::pem::PemObject as _;
@@ -31,7 +31,10 @@ use wire::{
 };
 
 use super::*;
+use crate::core::Core;
 use crate::ingest::identity::tests::{Api, agents};
+use crate::leader::Leadership;
+use crate::leader::election::Role;
 use crate::pipeline::Pipeline;
 use crate::settings::{Settings, SinkSettings};
 
@@ -41,6 +44,7 @@ const START: Time = Time::from_millis(1_000_000_000);
 struct Port {
     addr: SocketAddr,
     tls: TlsConnector,
+    office: Office,
     core: Arc<Core>,
     counts: Counts,
     script: Script,
@@ -65,6 +69,13 @@ struct Heard {
 
 impl Port {
     async fn open(limits: Limits) -> Self {
+        let port = Self::open_as(Leadership::alone(Clock::by_hand(START)), limits).await;
+        port.office.take(Arc::clone(&port.core));
+        port
+    }
+
+    /// A replica's whose core has not begun.
+    async fn open_as(leadership: Leadership, limits: Limits) -> Self {
         let clock = Clock::by_hand(START);
         let sinks = [(Arc::from("sink"), SinkSettings::default())].into();
         let settings = Settings { sinks, ..Settings::default() };
@@ -75,9 +86,10 @@ impl Port {
         let (server_tls, tls) = tls();
         let script = Script::new();
         let (tasks, _) = Tasks::new(script.phases());
-        let identity = Identity::new(api, clock);
+        let identity = Identity::new(api, clock.clone());
+        let office = Office::new(leadership);
         let process = (tasks.clone(), script.phases());
-        let server = Server::new(Arc::clone(&core), identity, config, &server_tls.acceptor(), limits, process);
+        let server = Server::new((office.clone(), clock), identity, config, &server_tls.acceptor(), limits, process);
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a free port");
         let addr = listener.local_addr().expect("it is bound");
         let counts = server.counts();
@@ -85,7 +97,7 @@ impl Port {
             server.run(listener).await;
             Ok(())
         });
-        Self { addr, tls, core, counts, script, tasks, connections: JoinSet::new(), _publish: publish }
+        Self { addr, tls, office, core, counts, script, tasks, connections: JoinSet::new(), _publish: publish }
     }
 
     async fn connect(&mut self) -> Client {
@@ -222,6 +234,26 @@ fn entry(node: &str) -> Entry {
         evidence: Evidence::default(),
     };
     Entry { revision: 1, finding }
+}
+
+#[tokio::test]
+async fn a_standby_sends_everybody_to_the_leader_without_a_look_at_who_asks_what() {
+    let role = |address: &str| Role::StandingBy { leader: "other".into(), address: address.into() };
+    let (script, leadership) = Leadership::scripted(role("10.0.0.7:8443"), Clock::by_hand(START));
+    let mut port = Port::open_as(leadership, Limits::default()).await;
+    let mut client = port.connect().await;
+    let heard = client.post(SESSION_PATH, "nobody's", "no message").await;
+    assert_eq!(heard.status, StatusCode::MISDIRECTED_REQUEST);
+    assert_eq!(heard.read::<SessionReply>(), SessionReply::NotLeader("10.0.0.7:8443".to_owned()));
+    script.send_replace(role(""));
+    let heard = client.post(REPORT_PATH, "", "no message").await;
+    assert_eq!(heard.read::<Reply>(), Reply::NotLeader(String::new()), "nobody is known to lead");
+    script.send_replace(Role::Leading { send_until: Mark::default() });
+    let heard = client.post(REPORT_PATH, "", "no message").await;
+    assert_eq!(heard.read::<Reply>(), Reply::NotLeader(String::new()), "it is about to lead");
+    port.office.take(Arc::clone(&port.core));
+    assert_eq!(client.session("on-node-1", &hello()).await.status, StatusCode::OK);
+    assert_eq!(port.counts.answered("session", "not_leader"), 1);
 }
 
 #[tokio::test]
