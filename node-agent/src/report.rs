@@ -13,6 +13,8 @@
 //! - Nothing is forgotten unless it is cleared and that is settled, or nobody but this process has ever heard of it.
 //! - No full report, and nothing but heartbeats, before the first complete LIST.
 
+// Addresses alone: there is no socket in `core`.
+use core::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -83,8 +85,8 @@ pub enum Target {
     /// The aggregator's Service.
     #[default]
     Service,
-    /// The leader, at an address (`host:port`) that another replica named.
-    Leader(String),
+    /// The leader, at an address that another replica named.
+    Leader(SocketAddr),
 }
 
 /// What an answer means for the others in this process, in the order in which to do it.

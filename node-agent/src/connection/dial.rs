@@ -57,7 +57,7 @@ impl Dialer {
     async fn dial_with(&self, tls: &ClientTls, to: Target) -> Result<Link, Failure> {
         let address = match &to {
             Target::Service => self.settings.address.clone(),
-            Target::Leader(address) => address.clone(),
+            Target::Leader(address) => address.to_string(),
         };
         let stream = match timeout(CONNECT_TIMEOUT, TcpStream::connect(&address)).await {
             Ok(Ok(stream)) => stream,

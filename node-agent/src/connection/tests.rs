@@ -172,7 +172,7 @@ async fn the_other_end_must_prove_to_be_the_service_wherever_it_is() {
     let leader = Aggregator::start().await;
     let mut client = Client::new("127.0.0.1:1", &leader.ca_pem);
     leader.says(Says::Message(200, wire::encode(&SessionReply::Busy(9)).expect("it can be written")));
-    let to = Target::Leader(leader.address.clone());
+    let to = Target::Leader(leader.address.parse().expect("an address"));
     assert!(matches!(client.hello_to(&to).await, Event::Session(_)), "by its name, not its address");
 
     let stranger = Aggregator::named("stranger.example").await;
@@ -191,7 +191,7 @@ async fn an_open_connection_is_used_for_nobody_else() {
     service.says(Says::Message(200, wire::encode(&SessionReply::Busy(9)).expect("it can be written")));
     assert!(matches!(client.hello().await, Event::Session(_)));
     // Its CA is another one, so it shows whom the client asked.
-    assert_eq!(failure(client.hello_to(&Target::Leader(leader.address.clone())).await).0, "tls");
+    assert_eq!(failure(client.hello_to(&Target::Leader(leader.address.parse().expect("an address"))).await).0, "tls");
     assert_eq!((service.connections(), leader.connections()), (1, 1));
 }
 

@@ -1,5 +1,6 @@
 //! What the aggregator's answers change.
 
+use core::net::SocketAddr;
 use std::sync::Arc;
 
 use rules::Time;
@@ -161,16 +162,20 @@ impl Reporter {
         Some(Effect::Configure(config))
     }
 
-    /// Goes where the leader is said to be; gives the time to do so.
+    /// Goes where the leader is said to be, or asks the Service again later; gives the time to do so.
     fn go_to(&mut self, address: &str, now: Time) -> Time {
         self.hops += 1;
-        if address.is_empty() || address.len() > PEER_TEXT_MAX || self.hops > HOPS_MAX {
-            self.hops = 0;
-            self.target = Target::Service;
-            return self.pace.after_failure(now);
+        match leader_at(address).filter(|_| self.hops <= HOPS_MAX) {
+            Some(leader) => {
+                self.target = Target::Leader(leader);
+                now
+            }
+            None => {
+                self.hops = 0;
+                self.target = Target::Service;
+                self.pace.after_failure(now)
+            }
         }
-        self.target = Target::Leader(address.to_owned());
-        now
     }
 
     /// The report in flight is sent again then.
@@ -197,6 +202,13 @@ impl Reporter {
         self.trouble = Some(notice.clone());
         vec![Effect::Notice(notice)]
     }
+}
+
+/// The address of one process, if it is one.
+fn leader_at(address: &str) -> Option<SocketAddr> {
+    let address: SocketAddr = address.parse().ok()?;
+    let is_one = !address.ip().is_unspecified() && !address.ip().is_multicast() && address.port() > 0;
+    is_one.then_some(address)
 }
 
 /// A peer's text, at a length that can be kept.

@@ -216,7 +216,7 @@ impl World {
             (_, Next::Hello(_)) => {
                 let reply = match fate {
                     Fate::Busy => SessionReply::Busy(100),
-                    Fate::NotLeader => SessionReply::NotLeader("other:8443".into()),
+                    Fate::NotLeader => SessionReply::NotLeader("10.0.0.7:8443".into()),
                     _ => self.receiver.hello(),
                 };
                 if let Fate::AnswerLost = fate {
@@ -229,7 +229,7 @@ impl World {
                 }
             }
             (Fate::Busy, _) => drop(self.agent.reply(Reply::Busy(100))),
-            (Fate::NotLeader, _) => drop(self.agent.reply(Reply::NotLeader("other:8443".into()))),
+            (Fate::NotLeader, _) => drop(self.agent.reply(Reply::NotLeader("10.0.0.7:8443".into()))),
             (Fate::Answered | Fate::AnswerLost, Next::Report(report)) => {
                 let (reply, news) = self.receiver.report(&report);
                 for entry in news {

@@ -186,6 +186,10 @@ fn a_retired_agent_is_done() {
     assert_eq!(agent.next(), Next::End(End::Retired));
 }
 
+fn leader() -> Target {
+    Target::Leader("10.0.0.7:8443".parse().expect("an address"))
+}
+
 #[test]
 fn it_goes_to_the_leader_named_and_back_to_the_service_when_that_fails() {
     let mut agent = Agent::new();
@@ -193,7 +197,7 @@ fn it_goes_to_the_leader_named_and_back_to_the_service_when_that_fails() {
     let effects = agent.reporter.on_session_reply(SessionReply::NotLeader("10.0.0.7:8443".into()), agent.now);
     assert_eq!(effects, [Effect::Notice(Notice::NotLeader("10.0.0.7:8443".into()))]);
     assert!(matches!(agent.next(), Next::Hello(_)), "at once");
-    assert_eq!(*agent.reporter.target(), Target::Leader("10.0.0.7:8443".into()));
+    assert_eq!(*agent.reporter.target(), leader());
     agent.fail();
     assert_eq!(*agent.reporter.target(), Target::Service);
 }
@@ -205,19 +209,31 @@ fn a_report_follows_the_leader_within_its_session() {
     let first = agent.report();
     agent.reply(Reply::NotLeader("10.0.0.7:8443".into()));
     assert_eq!(agent.next(), Next::Report(first), "at once");
-    assert_eq!(*agent.reporter.target(), Target::Leader("10.0.0.7:8443".into()));
+    assert_eq!(*agent.reporter.target(), leader());
 }
 
 #[test]
 fn standbys_that_point_at_each_other_or_at_nobody_are_asked_slowly() {
-    for address in ["10.0.0.7:8443", "", &"x".repeat(300)] {
+    let long = "1".repeat(300);
+    for address in [
+        "10.0.0.7:8443",
+        "",
+        &long,
+        "10.0.0.7",
+        "10.0.0.7:0",
+        "0.0.0.0:8443",
+        "[::]:8443",
+        "224.0.0.1:8443",
+        "leader.example:8443",
+        "10.0.0.7:8443\n",
+    ] {
         let mut agent = Agent::new();
         let mut told = Vec::new();
         for _ in 0..40 {
             agent.greet();
             told.extend(agent.reporter.on_session_reply(SessionReply::NotLeader(address.into()), agent.now));
-            let goes_there = Target::Leader(address.into()) == *agent.reporter.target();
-            assert!(!goes_there || address.len() == 13, "there is nobody at {address:?}");
+            let goes_there = *agent.reporter.target() != Target::Service;
+            assert!(!goes_there || address == "10.0.0.7:8443", "there is nobody at {address:?}");
         }
         assert!(agent.now.since(START) > Duration::from_mins(1), "{:?}", agent.now.since(START));
         assert_eq!(told.len(), 1, "said once");
