@@ -11,8 +11,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-use super::{Error, Origin, RELOAD_INTERVAL, pem, read, ring};
-use crate::clock::Clock;
+use super::{Error, Origin, pem, read, ring};
 
 /// A client speaks to an aggregator or two, not to the world.
 const SESSIONS_MAX: usize = 8;
@@ -31,7 +30,7 @@ struct Bundle {
 }
 
 impl ClientTls {
-    /// Trusts the CAs of a PEM file, read again by [`Self::keep_fresh`].
+    /// Trusts the CAs of a PEM file, read again by [`Self::reload`].
     pub fn from_file(path: PathBuf) -> Result<Self, Error> {
         let bundle = Bundle::parse(read(&path)?, &Origin::File(path.clone()))?;
         Ok(Self { file: Some(path), current: RwLock::new(bundle) })
@@ -74,27 +73,6 @@ impl ClientTls {
         }
         self.set(Bundle::parse(pem, &Origin::File(path.clone()))?);
         Ok(true)
-    }
-
-    /// Reloads the file whenever it changes. Never returns.
-    pub async fn keep_fresh(&self, clock: &Clock) {
-        let mut last_error = None;
-        loop {
-            clock.sleep(RELOAD_INTERVAL).await;
-            match self.reload() {
-                Ok(changed) => {
-                    if changed {
-                        tracing::info!(target: "process", "ca_bundle_reloaded");
-                    }
-                    last_error = None;
-                }
-                Err(error) if last_error.as_ref() != Some(&error) => {
-                    tracing::error!(target: "process", %error, "ca_bundle_unusable");
-                    last_error = Some(error);
-                }
-                Err(_) => {}
-            }
-        }
     }
 
     fn is(&self, pem: &[u8]) -> bool {
