@@ -15,7 +15,6 @@ use anyhow::Context as _;
 use reqwest::Url;
 
 pub use self::tree::Problems;
-pub use self::values::parse_duration;
 use crate::settings::Settings;
 
 /// The configuration, resolved: every value is there and within its bounds.

@@ -49,10 +49,8 @@ pub mod verify;
 use std::pin::pin;
 use std::sync::Arc;
 
-use anyhow::Context as _;
-use clap::Parser as _;
-use process::admin::{Admin, Shown};
-use process::{Clock, Exit, Liveness, Readiness, Shutdown, Stage, kube_client, logs, tls};
+use process::options::{ProcessConfig, command_line};
+use process::{Clock, Exit, Liveness, Readiness, Shown, Shutdown, Stage, kube_client, port, tls};
 
 use crate::certificates::Certificate;
 use crate::config::reload::Reload;
@@ -70,15 +68,9 @@ const BLOCKING_THREADS_MAX: usize = 4;
 
 /// The whole process: reads its options, runs, and says how it ended.
 pub fn main() -> Result<(), Exit> {
-    let options = match Options::try_parse() {
-        Ok(options) => options,
-        Err(wish) if !wish.use_stderr() => return Ok(wish.print()?),
-        Err(error) => return Err(Exit::command_line(&error.render().to_string())),
-    };
+    let Some(options) = command_line::<Options>()? else { return Ok(()) };
     let launch = options.resolve().map_err(Exit::usage)?;
-    if !launch.check {
-        logs::init(launch.log_level, launch.log_format)?;
-    }
+    launch.process.begin_logs()?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(WORKERS)
         .max_blocking_threads(BLOCKING_THREADS_MAX)
@@ -92,16 +84,11 @@ pub async fn run(launch: Launch) -> Result<(), Exit> {
     let Launch {
         config,
         namespace,
-        access,
         agents_listen,
-        metrics_listen,
         api_listen,
         certificate,
         election,
-        log_level: _,
-        log_format: _,
-        shutdown_deadline,
-        check,
+        process: ProcessConfig { access, metrics_listen, log_level: _, log_format: _, shutdown_deadline, check },
     } = launch;
     let (reload, config) = Reload::begin(&config, &namespace).await.map_err(Exit::Usage)?;
     tls::use_ring();
@@ -118,15 +105,16 @@ pub async fn run(launch: Launch) -> Result<(), Exit> {
     let (readiness, liveness) = (Readiness::new(), Liveness::new(clock.clone()));
     let shutdown = Shutdown::on_signals(readiness.clone())?;
     let (metrics, registry) = Metrics::new(health);
-    let admin = bound(Admin::bind(metrics_listen).await, metrics_listen)?;
-    let api = bound(api::Api::bind(api_listen).await, api_listen)?;
-    let agents = bound(tokio::net::TcpListener::bind(agents_listen).await, agents_listen)?;
+    let (agents, admin) = (port::bind(agents_listen).await?, port::bind(metrics_listen).await?);
+    let api = port::bind(api_listen).await?;
     tracing::info!(
-        target: "process", build = BUILD, agents = %agents.local_addr()?, admin = %admin.addr(), api = %api.addr(), "started"
+        target: "process", build = BUILD, agents = %agents.local_addr()?, admin = %admin.local_addr()?,
+        api = %api.local_addr()?, "started"
     );
     let (tasks, phases) = (shutdown.tasks(), shutdown.phases());
     let shown = Shown { readiness: readiness.clone(), liveness: liveness.clone(), registry: Arc::new(registry) };
-    tasks.spawn("admin", Stage::Background, admin.serve(tasks.clone(), shown));
+    let showing = port::serve(admin, "admin_connection", tasks.clone(), clock.clone(), shown);
+    tasks.spawn("admin", Stage::Background, showing);
     let start = Start { namespace, election, clock, client, certificate, tasks, phases, readiness, liveness, metrics };
     let mut ending = pin!(shutdown.run(shutdown_deadline));
     tokio::select! {
@@ -134,8 +122,4 @@ pub async fn run(launch: Launch) -> Result<(), Exit> {
         () = start.all(reload, config, agents, api) => {}
     }
     Ok(ending.await?)
-}
-
-fn bound<T>(bound: std::io::Result<T>, addr: std::net::SocketAddr) -> anyhow::Result<T> {
-    bound.with_context(|| format!("cannot listen on {addr}"))
 }

@@ -1,24 +1,19 @@
 //! The command line and the environment, and what they resolve to.
 
+use std::ffi::OsString;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
-use std::time::Duration;
 
 use clap::Parser;
-use process::kube_client::Access;
-use process::logs::{Format, Level, Unknown};
+use process::options::{Invalid, ProcessConfig, ProcessOptions, address, invalid, present};
 use rules::name::{is_label, is_object_name};
-use thiserror::Error;
 
 use crate::certificates::Origin;
-use crate::config::parse_duration;
 use crate::leader::Election;
 
 /// Where a Secret is mounted, as a rule.
 const TLS_CERT: &str = "/var/run/tocsin/tls/tls.crt";
 const TLS_KEY: &str = "/var/run/tocsin/tls/tls.key";
-/// The longest time to end in.
-const SHUTDOWN_MAX: Duration = Duration::from_mins(5);
 
 /// Collects what Tocsin's node-agents find, deduplicates it, and tells the outside world, once.
 #[derive(Clone, Debug, Parser)]
@@ -30,28 +25,19 @@ pub struct Options {
     /// The namespace of this installation
     #[arg(long, env = "TOCSIN_NAMESPACE", default_value = "tocsin", value_name = "NAME")]
     namespace: String,
-    /// How to reach the API server from outside of a cluster [default: the pod's own ServiceAccount]
-    #[arg(long, env = "TOCSIN_KUBECONFIG", value_name = "FILE")]
-    kubeconfig: Option<String>,
-    /// A context of the kubeconfig other than its current one
-    #[arg(long, env = "TOCSIN_CONTEXT", value_name = "NAME")]
-    context: Option<String>,
     /// Where agents report
     #[arg(long, env = "TOCSIN_AGENTS_LISTEN", default_value = "0.0.0.0:8443", value_name = "IP:PORT")]
     agents_listen: String,
-    /// Where /metrics, /livez and /readyz are
-    #[arg(long, env = "TOCSIN_METRICS_LISTEN", default_value = "0.0.0.0:8080", value_name = "IP:PORT")]
-    metrics_listen: String,
     /// Where /api/v1/issues is; on the loopback interface, as it asks nobody who they are
     #[arg(long, env = "TOCSIN_API_LISTEN", default_value = "127.0.0.1:8081", value_name = "IP:PORT")]
     api_listen: String,
     /// The certificate chain that agents are shown, PEM; read again when it changes [default:
     /// /var/run/tocsin/tls/tls.crt, unless it is in a Secret]
     #[arg(long, env = "TOCSIN_TLS_CERT", value_name = "FILE")]
-    tls_cert: Option<String>,
+    tls_cert: Option<OsString>,
     /// Its private key, PEM [default: /var/run/tocsin/tls/tls.key, unless it is in a Secret]
     #[arg(long, env = "TOCSIN_TLS_KEY", value_name = "FILE")]
-    tls_key: Option<String>,
+    tls_key: Option<OsString>,
     /// A Secret of the namespace that the aggregator keeps a certificate and its CA in, which it makes and renews itself;
     /// to be created without data
     #[arg(long, env = "TOCSIN_TLS_SECRET", value_name = "NAME")]
@@ -82,18 +68,8 @@ pub struct Options {
     /// The Deployment of the aggregators, with which the Lease goes
     #[arg(long, env = "TOCSIN_DEPLOYMENT", default_value = "tocsin-aggregator", value_name = "NAME")]
     deployment: String,
-    /// error, warn, info, debug or trace
-    #[arg(long, env = "TOCSIN_LOG_LEVEL", default_value = "info", value_name = "LEVEL")]
-    log_level: String,
-    /// json or text
-    #[arg(long, env = "TOCSIN_LOG_FORMAT", default_value = "json", value_name = "FORMAT")]
-    log_format: String,
-    /// The time in which to send what is left after SIGTERM, 1s to 5m
-    #[arg(long, env = "TOCSIN_SHUTDOWN_DEADLINE", default_value = "25s", value_name = "DURATION")]
-    shutdown_deadline: String,
-    /// Say whether the configuration can be used, and end
-    #[arg(long)]
-    check: bool,
+    #[command(flatten)]
+    process: ProcessOptions,
 }
 
 /// What the process goes by: checked, with nothing left to look up but the files.
@@ -103,26 +79,16 @@ pub struct Launch {
     pub config: PathBuf,
     /// The namespace of this installation.
     pub namespace: String,
-    /// How to reach the API server.
-    pub access: Access,
     /// Where agents report.
     pub agents_listen: SocketAddr,
-    /// Where the admin port is.
-    pub metrics_listen: SocketAddr,
     /// Where the API is: on the loopback interface.
     pub api_listen: SocketAddr,
     /// Where the certificate is that agents are shown.
     pub certificate: CertificateFrom,
     /// How one of several aggregators is chosen; `None`: this one is alone.
     pub election: Option<Election>,
-    /// How much is logged.
-    pub log_level: Level,
-    /// How a log line looks.
-    pub log_format: Format,
-    /// How long ending may take.
-    pub shutdown_deadline: Duration,
-    /// Only say whether the configuration can be used.
-    pub check: bool,
+    /// What every program goes by.
+    pub process: ProcessConfig,
 }
 
 /// Where the certificate is that agents are shown.
@@ -148,24 +114,13 @@ pub enum CertificateFrom {
     },
 }
 
-/// An option that cannot be used, and what to do about it.
-#[derive(Debug, Error, PartialEq, Eq)]
-#[error("--{option}: {problem}")]
-pub struct Invalid {
-    option: &'static str,
-    problem: String,
-}
-
 impl Options {
     /// Checks every option.
     pub fn resolve(self) -> Result<Launch, Invalid> {
         let Self {
             config,
             namespace,
-            kubeconfig,
-            context,
             agents_listen,
-            metrics_listen,
             api_listen,
             tls_cert,
             tls_key,
@@ -178,16 +133,13 @@ impl Options {
             leader_election,
             lease,
             deployment,
-            log_level,
-            log_format,
-            shutdown_deadline,
-            check,
+            process,
         } = self;
         if !is_object_name(&namespace) {
             let hint = "is no namespace: set TOCSIN_NAMESPACE from the downward API (metadata.namespace)";
             return Err(invalid("namespace", format!("{namespace:?} {hint}")));
         }
-        let files = (present(tls_cert), present(tls_key));
+        let files = (present(tls_cert).map(PathBuf::from), present(tls_key).map(PathBuf::from));
         let secrets = (present(tls_secret), present(tls_existing_secret));
         let certificate = certificate(files, secrets, present(ca_config_map), &service, &namespace)?;
         let api_listen = address("api-listen", &api_listen)?;
@@ -195,25 +147,14 @@ impl Options {
             let hint = "is not on the loopback interface: use 127.0.0.1 and kubectl port-forward";
             return Err(invalid("api-listen", format!("{api_listen} {hint}")));
         }
-        let deadline = parse_duration(&shutdown_deadline)
-            .filter(|deadline| (Duration::from_secs(1)..=SHUTDOWN_MAX).contains(deadline))
-            .ok_or_else(|| {
-                let problem = format!("{shutdown_deadline:?} is no duration from 1s to 5m, for example 25s");
-                invalid("shutdown-deadline", problem)
-            })?;
         Ok(Launch {
             config,
             namespace,
-            access: Access { kubeconfig: present(kubeconfig), context: present(context), ..Access::default() },
             agents_listen: address("agents-listen", &agents_listen)?,
-            metrics_listen: address("metrics-listen", &metrics_listen)?,
             api_listen,
             certificate,
             election: election((pod_name, pod_ip), &leader_election, lease, deployment)?,
-            log_level: log_level.parse().map_err(|error: Unknown| invalid("log-level", error.to_string()))?,
-            log_format: log_format.parse().map_err(|error: Unknown| invalid("log-format", error.to_string()))?,
-            shutdown_deadline: deadline,
-            check,
+            process: process.resolve()?,
         })
     }
 }
@@ -248,7 +189,7 @@ fn certificate(
     };
     if origin == Origin::Made && config_map.is_none() {
         let problem = "agents learn its CA from a ConfigMap: name that with --ca-config-map";
-        return Err(invalid(option, problem.to_owned()));
+        return Err(invalid(option, problem));
     }
     if !is_label(service) {
         return Err(invalid("service", format!("{service:?} is no name of a Service")));
@@ -273,7 +214,7 @@ fn election(
         "false" => false,
         _ => return Err(invalid("leader-election", format!("{is_wanted:?} is neither true nor false"))),
     };
-    let Some(pod) = present::<String>(name).filter(|_| is_wanted) else { return Ok(None) };
+    let Some(pod) = present(name).filter(|_| is_wanted) else { return Ok(None) };
     let given = ip.unwrap_or_default();
     let Some(ip) = given.parse::<IpAddr>().ok().filter(|ip| !ip.is_unspecified()) else {
         let hint = "is no address of a pod: set TOCSIN_POD_IP from the downward API (status.podIP)";
@@ -287,24 +228,11 @@ fn election(
     }))
 }
 
-fn invalid(option: &'static str, problem: String) -> Invalid {
-    Invalid { option, problem }
-}
-
 fn object_name(option: &'static str, given: String) -> Result<String, Invalid> {
     match is_object_name(&given) {
         true => Ok(given),
         false => Err(invalid(option, format!("{given:?} is no name of an object"))),
     }
-}
-
-fn address(option: &'static str, given: &str) -> Result<SocketAddr, Invalid> {
-    given.parse().map_err(|_| invalid(option, format!("{given:?} is not of the form IP:port, as 0.0.0.0:8080")))
-}
-
-/// An empty environment variable is none: templates set them so.
-fn present<T: From<String>>(value: Option<String>) -> Option<T> {
-    value.filter(|value| !value.is_empty()).map(T::from)
 }
 
 #[cfg(test)]
@@ -318,24 +246,16 @@ mod tests {
     #[test]
     fn the_defaults_run() {
         let launch = resolve(&[]).expect("they are valid");
-        assert_eq!(
-            (launch.agents_listen.port(), launch.metrics_listen.port(), launch.api_listen.port()),
-            (8443, 8080, 8081)
-        );
-        assert_eq!((launch.shutdown_deadline, &*launch.namespace), (Duration::from_secs(25), "tocsin"));
-        assert_eq!(launch.access, Access::default());
+        assert_eq!((launch.agents_listen.port(), launch.api_listen.port()), (8443, 8081));
+        assert_eq!((launch.process.shutdown_deadline.as_secs(), &*launch.namespace), (25, "tocsin"));
         assert_eq!(launch.certificate, CertificateFrom::Files { certificate: TLS_CERT.into(), key: TLS_KEY.into() });
-        assert!(!launch.check);
     }
 
     #[test]
-    fn what_is_given_is_taken_and_an_empty_value_is_none() {
-        let launch =
-            resolve(&["--namespace=watch", "--api-listen=[::1]:0", "--kubeconfig=", "--log-level=WARNING", "--check"]);
-        let launch = launch.expect("they are valid");
+    fn what_is_given_is_taken() {
+        let launch = resolve(&["--namespace=watch", "--api-listen=[::1]:0", "--check"]).expect("they are valid");
         assert_eq!((&*launch.namespace, launch.api_listen.to_string()), ("watch", "[::1]:0".to_owned()));
-        assert_eq!((launch.access, launch.log_level.to_string()), (Access::default(), "warn".to_owned()));
-        assert!(launch.check);
+        assert!(launch.process.check);
     }
 
     #[test]
@@ -410,10 +330,7 @@ mod tests {
                 "--api-listen: 0.0.0.0:8081 is not on the loopback interface: use 127.0.0.1 and kubectl port-forward",
             ),
             ("--agents-listen=8443", "--agents-listen: \"8443\" is not of the form IP:port, as 0.0.0.0:8080"),
-            ("--shutdown-deadline=25", "--shutdown-deadline: \"25\" is no duration from 1s to 5m, for example 25s"),
-            ("--shutdown-deadline=6m", "--shutdown-deadline: \"6m\" is no duration from 1s to 5m, for example 25s"),
             ("--log-level=loud", "--log-level: unknown log level \"loud\": use error, warn, info, debug or trace"),
-            ("--log-format=xml", "--log-format: unknown log format \"xml\": use json or text"),
         ] {
             assert_eq!(resolve(&[arg]).expect_err(arg).to_string(), problem);
         }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use kube::Client;
-use process::{Clock, Liveness, Phases, Readiness, Stage, Tasks};
+use process::{Clock, Liveness, Phases, Readiness, Stage, Tasks, port};
 use tokio::net::TcpListener;
 use tokio::sync::{oneshot, watch};
 use wire::Epoch;
@@ -64,7 +64,7 @@ const STALLED: Duration = Duration::from_mins(2);
 impl Start {
     /// Starts what every replica does, and the rest when this one leads. Returns when everything runs, or when the process
     /// ends before it leads.
-    pub(crate) async fn all(self, reload: Reload, mut config: Config, agents: TcpListener, api: Api) {
+    pub(crate) async fn all(self, reload: Reload, mut config: Config, agents: TcpListener, api: TcpListener) {
         let Self { namespace, election, clock, client, mut certificate, tasks, phases, readiness, liveness, metrics } =
             self;
         let (waiting, for_certificate) = (readiness.handle("cluster"), readiness.handle("certificate"));
@@ -103,7 +103,7 @@ impl Start {
             tls,
         });
 
-        let serving = api.serve(tasks.clone(), office.clone(), clock.clone());
+        let serving = port::serve(api, "api_connection", tasks.clone(), clock.clone(), Api(office.clone()));
         tasks.spawn("api", Stage::Background, serving);
         let following = reload.follow(clock.clone(), move |config| apply(&publish, config));
         tasks.spawn("config", Stage::Background, following);

@@ -19,12 +19,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use clap::Parser as _;
-use process::admin::{Admin, Shown};
 use process::objects::Objects;
+use process::options::{ProcessConfig, command_line};
 use process::tls::{self, ClientTls};
 use process::watch::{self, Watch};
-use process::{Clock, Exit, Liveness, Readiness, Shutdown, Stage, kube_client, logs};
+use process::{Clock, Exit, Liveness, Readiness, Shown, Shutdown, Stage, kube_client, port};
 use prometheus_client::registry::Registry;
 use rules::{Engine, Observer};
 
@@ -53,15 +52,9 @@ const LIST_BYTES_MAX: usize = 64 * 1024 * 1024;
 
 /// The whole process: reads its options, runs, and says how it ended.
 pub fn main() -> Result<(), Exit> {
-    let options = match Options::try_parse() {
-        Ok(options) => options,
-        Err(wish) if !wish.use_stderr() => return Ok(wish.print()?),
-        Err(error) => return Err(Exit::command_line(&error.render().to_string())),
-    };
+    let Some(options) = command_line::<Options>()? else { return Ok(()) };
     let config = options.resolve().map_err(Exit::usage)?;
-    if !config.check {
-        logs::init(config.log_level, config.log_format)?;
-    }
+    config.process.begin_logs()?;
     // One thread: there is little to do, and a second one would cost more memory than all findings.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(run(config))
@@ -69,8 +62,8 @@ pub fn main() -> Result<(), Exit> {
 
 /// Runs one agent until a signal has led it through its shutdown, or something failed.
 pub async fn run(config: Config) -> Result<(), Exit> {
-    let Config { node, aggregator, authorities, access, listen, log_level: _, log_format: _, shutdown_deadline, check } =
-        config;
+    let Config { node, aggregator, authorities, process } = config;
+    let ProcessConfig { access, metrics_listen, log_level: _, log_format: _, shutdown_deadline, check } = process;
     tls::use_ring();
     let clock = Clock::system();
     let mut rng = fastrand::Rng::new();
@@ -100,9 +93,10 @@ pub async fn run(config: Config) -> Result<(), Exit> {
     let watch = Watch::new(client, clock.clone(), options, rng.fork());
     let mut registry = Registry::default();
     let metrics = Metrics::register(&mut registry, watch.health(), clock.clone());
-    let admin = Admin::bind(listen).await.with_context(|| format!("cannot listen on {listen}"))?;
+    let admin = port::bind(metrics_listen).await?;
     tracing::info!(
-        target: "process", build = BUILD, node = &*node, aggregator = aggregator.address, admin = %admin.addr(), "started"
+        target: "process", build = BUILD, node = &*node, aggregator = aggregator.address, admin = %admin.local_addr()?,
+        "started"
     );
     let agent = Agent {
         watch,
@@ -118,10 +112,11 @@ pub async fn run(config: Config) -> Result<(), Exit> {
         trouble: None,
         // The rest of the time is for what comes after.
         flush_deadline: shutdown_deadline * 3 / 4,
-        clock,
+        clock: clock.clone(),
     };
     let shown = Shown { readiness, liveness, registry: Arc::new(registry) };
-    tasks.spawn("admin", Stage::Background, admin.serve(tasks.clone(), shown));
+    let showing = port::serve(admin, "admin_connection", tasks.clone(), clock, shown);
+    tasks.spawn("admin", Stage::Background, showing);
     tasks.spawn("agent", Stage::Flush, agent.run(shutdown.phases()));
     Ok(shutdown.run(shutdown_deadline).await?)
 }

@@ -1,29 +1,22 @@
 //! The command line and the environment, and what they resolve to.
 
-use std::ffi::{OsStr, OsString};
-use std::fmt::Display;
-use std::net::SocketAddr;
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
 use clap::Parser;
-use process::kube_client::Access;
-use process::logs::{Format, Level};
+use process::options::{Invalid, ProcessConfig, ProcessOptions, invalid, present};
 use process::tls;
 use rules::name::is_object_name;
-use thiserror::Error;
 
 use crate::connection;
 
 /// Where a ConfigMap with the CAs is mounted, as a rule.
 const CA_FILE: &str = "/var/run/tocsin/ca/ca.crt";
-/// The longest time to end in.
-const SHUTDOWN_SECONDS_MAX: u16 = 300;
 
 /// Watches one node of a Kubernetes cluster and reports what is wrong on it to the Tocsin aggregator.
 #[derive(Clone, Debug, Parser)]
-#[command(name = "tocsin-node-agent", version)]
+#[command(name = "tocsin-node-agent", version, mut_arg("shutdown_deadline", |arg| arg.default_value("10s")))]
 pub struct Options {
     /// The node to watch; in a pod, from the downward API's `spec.nodeName`
     #[arg(long, env = "NODE_NAME")]
@@ -48,27 +41,8 @@ pub struct Options {
     /// A ServiceAccount token for the aggregator's audience; read anew for each session
     #[arg(long, env = "TOCSIN_TOKEN_FILE", default_value = "/var/run/tocsin/token/token", value_name = "FILE")]
     token_file: PathBuf,
-    /// How to reach the API server from outside of a cluster [default: the pod's own ServiceAccount]
-    #[arg(long, env = "TOCSIN_KUBECONFIG", value_name = "FILE")]
-    kubeconfig: Option<OsString>,
-    /// A context of the kubeconfig other than its current one
-    #[arg(long, env = "TOCSIN_CONTEXT", value_name = "NAME")]
-    context: Option<String>,
-    /// Where /metrics, /livez and /readyz are
-    #[arg(long, env = "TOCSIN_LISTEN", default_value = "0.0.0.0:8080", value_name = "IP:PORT")]
-    listen: String,
-    /// error, warn, info, debug or trace
-    #[arg(long, env = "TOCSIN_LOG_LEVEL", default_value = "info", value_name = "LEVEL")]
-    log_level: String,
-    /// json or text
-    #[arg(long, env = "TOCSIN_LOG_FORMAT", default_value = "json", value_name = "FORMAT")]
-    log_format: String,
-    /// Seconds in which to report what is left after SIGTERM, 1 to 300
-    #[arg(long, env = "TOCSIN_SHUTDOWN_DEADLINE_SECONDS", default_value = "10", value_name = "SECONDS")]
-    shutdown_deadline_seconds: u16,
-    /// Say whether this would run, and end
-    #[arg(long)]
-    check: bool,
+    #[command(flatten)]
+    process: ProcessOptions,
 }
 
 /// What the process goes by: checked, with nothing left to look up.
@@ -80,18 +54,8 @@ pub struct Config {
     pub aggregator: connection::Settings,
     /// The CAs that the aggregator's certificate may be from.
     pub authorities: AuthoritiesFrom,
-    /// How to reach the API server.
-    pub access: Access,
-    /// Where the admin port is.
-    pub listen: SocketAddr,
-    /// How much is logged.
-    pub log_level: Level,
-    /// How a log line looks.
-    pub log_format: Format,
-    /// How long ending may take.
-    pub shutdown_deadline: Duration,
-    /// Only say whether it would run.
-    pub check: bool,
+    /// What every program goes by.
+    pub process: ProcessConfig,
 }
 
 /// Where the CAs are that the aggregator's certificate may be from.
@@ -108,33 +72,11 @@ pub enum AuthoritiesFrom {
     },
 }
 
-/// An option that cannot be used, and what to do about it.
-#[derive(Debug, Error, PartialEq, Eq)]
-#[error("--{option}: {problem}")]
-pub struct Invalid {
-    option: &'static str,
-    problem: String,
-}
-
 impl Options {
     /// Checks every option and fills in what follows from others.
     pub fn resolve(self) -> Result<Config, Invalid> {
-        let Self {
-            node_name,
-            aggregator,
-            aggregator_name,
-            ca_file,
-            ca_config_map,
-            namespace,
-            token_file,
-            kubeconfig,
-            context,
-            listen,
-            log_level,
-            log_format,
-            shutdown_deadline_seconds,
-            check,
-        } = self;
+        let Self { node_name, aggregator, aggregator_name, ca_file, ca_config_map, namespace, token_file, process } =
+            self;
         if !is_object_name(&node_name) {
             let hint = "is no node's name: set NODE_NAME from the downward API (spec.nodeName)";
             return Err(invalid("node-name", format!("{node_name:?} {hint}")));
@@ -146,37 +88,13 @@ impl Options {
         let name = present(aggregator_name).unwrap_or_else(|| host.to_owned());
         let name = tls::server_name(&name).map_err(|error| invalid("aggregator-name", error))?;
         let authorities = authorities(present(ca_file), present(ca_config_map), namespace)?;
-        let access = Access {
-            kubeconfig: present(kubeconfig).map(PathBuf::from),
-            context: present(context),
-            ..Access::default()
-        };
-        let listen = listen.parse().map_err(|_| invalid("listen", format!("{listen:?} is not of the form IP:port")))?;
-        if !(1..=SHUTDOWN_SECONDS_MAX).contains(&shutdown_deadline_seconds) {
-            let problem = format!("{shutdown_deadline_seconds} is not from 1 to {SHUTDOWN_SECONDS_MAX}");
-            return Err(invalid("shutdown-deadline-seconds", problem));
-        }
         Ok(Config {
             node: node_name.into(),
             aggregator: connection::Settings { address: aggregator, name, token_file },
             authorities,
-            access,
-            listen,
-            log_level: log_level.parse().map_err(|error| invalid("log-level", error))?,
-            log_format: log_format.parse().map_err(|error| invalid("log-format", error))?,
-            shutdown_deadline: Duration::from_secs(shutdown_deadline_seconds.into()),
-            check,
+            process: process.resolve()?,
         })
     }
-}
-
-fn invalid(option: &'static str, problem: impl Display) -> Invalid {
-    Invalid { option, problem: format!("{problem}") }
-}
-
-/// An empty environment variable is none: templates set them so.
-fn present<T: AsRef<OsStr>>(value: Option<T>) -> Option<T> {
-    value.filter(|value| !value.as_ref().is_empty())
 }
 
 fn authorities(
@@ -236,11 +154,8 @@ mod tests {
         let config = options(&[]).resolve().expect("they are valid");
         assert_eq!((&*config.node, &*config.aggregator.address), ("node-1", "tocsin.svc:8443"));
         assert_eq!(config.aggregator.name.to_str(), "tocsin.svc");
-        assert_eq!(config.listen.port(), 8080);
-        assert_eq!(config.shutdown_deadline, Duration::from_secs(10));
-        assert_eq!(config.access, Access::default());
+        assert_eq!(config.process.shutdown_deadline.as_secs(), 10);
         assert_eq!(config.authorities, AuthoritiesFrom::File(CA_FILE.into()));
-        assert!(!config.check);
     }
 
     #[test]
@@ -256,18 +171,16 @@ mod tests {
 
     #[test]
     fn what_is_given_is_taken() {
-        let given = ["--aggregator-name=other", "--listen=127.0.0.1:0", "--log-level=WARNING", "--log-format=TEXT"];
+        let given = ["--aggregator-name=other", "--shutdown-deadline=1m", "--check"];
         let config = options(&given).resolve().expect("they are valid");
         assert_eq!(config.aggregator.name.to_str(), "other");
-        assert_eq!(config.listen.to_string(), "127.0.0.1:0");
-        assert_eq!((config.log_level.to_string(), config.log_format), ("warn".into(), Format::Text));
+        assert_eq!((config.process.shutdown_deadline.as_secs(), config.process.check), (60, true));
     }
 
     #[test]
     fn an_empty_value_is_none() {
-        let config = options(&["--aggregator-name=", "--kubeconfig=", "--context="]).resolve().expect("they are valid");
+        let config = options(&["--aggregator-name="]).resolve().expect("it is valid");
         assert_eq!(config.aggregator.name.to_str(), "tocsin.svc");
-        assert_eq!(config.access, Access::default());
     }
 
     #[test]
@@ -282,7 +195,7 @@ mod tests {
     fn what_cannot_be_used_is_named_with_what_to_do() {
         let good = options(&[]);
         let set_node = |name: &'static str| move |options: &mut Options| options.node_name = name.into();
-        for name in ["", "Node", "a,metadata.name=b", "-a"] {
+        for name in ["", "Node", "a,metadata.name=b", "-a", "a..b"] {
             refused(good.clone(), set_node(name), "--node-name: ");
         }
         let set_aggregator = |address: &'static str| move |options: &mut Options| options.aggregator = address.into();
@@ -291,14 +204,7 @@ mod tests {
         {
             refused(good.clone(), set_aggregator(address), "not of the form host:port");
         }
-        refused(good.clone(), |options| options.aggregator_name = Some("a b".into()), "neither a DNS name nor an IP");
-        refused(
-            good.clone(),
-            |options| options.listen = "8080".into(),
-            "--listen: \"8080\" is not of the form IP:port",
-        );
-        refused(good.clone(), |options| options.shutdown_deadline_seconds = 0, "0 is not from 1 to 300");
-        refused(good.clone(), |options| options.log_level = "loud".into(), "use error, warn, info, debug or trace");
-        refused(good, |options| options.log_format = "xml".into(), "use json or text");
+        refused(good, |options| options.aggregator_name = Some("a b".into()), "neither a DNS name nor an IP");
+        refused(options(&["--log-level=loud"]), |_| (), "use error, warn, info, debug or trace");
     }
 }

@@ -70,6 +70,6 @@ fn help_and_version_are_no_errors() {
 fn a_port_that_is_taken_exits_1() {
     let (_folder, ca, kubeconfig) = files();
     let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port is free");
-    let listen = format!("--listen={}", taken.local_addr().expect("it is bound"));
+    let listen = format!("--metrics-listen={}", taken.local_addr().expect("it is bound"));
     ends(&[NODE, AGGREGATOR, &ca, &kubeconfig, &listen], 1, "cannot listen on 127.0.0.1:");
 }

@@ -272,7 +272,7 @@ impl Installation {
         let mut command = Command::new(&self.programs.node_agent);
         command
             .env_clear()
-            .args(["--listen=127.0.0.1:0".to_owned(), format!("--node-name={node}")])
+            .args(["--metrics-listen=127.0.0.1:0".to_owned(), format!("--node-name={node}")])
             .arg(format!("--aggregator={}", self.addresses.agents))
             .args([format!("--aggregator-name={AGGREGATOR}.{NAMESPACE}.svc"), format!("--ca-config-map={CONFIG_MAP}")])
             .arg(format!("--token-file={}", token.display()))

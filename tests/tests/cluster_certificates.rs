@@ -112,7 +112,7 @@ impl Files {
     fn agent(&self, cluster: &mut Cluster, programs: &Programs, aggregator: &str) -> Result<Process> {
         let mut command = cluster.command_in(&programs.node_agent);
         command
-            .args(["--listen=127.0.0.1:0", "--ca-config-map=tocsin-ca"])
+            .args(["--metrics-listen=127.0.0.1:0", "--ca-config-map=tocsin-ca"])
             .args([format!("--node-name={}", cluster.node_name()), format!("--aggregator={aggregator}")])
             .arg("--aggregator-name=tocsin-aggregator.tocsin.svc")
             .args([format!("--token-file={}", self.agent_token), format!("--kubeconfig={}", self.agent_kubeconfig)]);

@@ -21,13 +21,15 @@ pub mod kube_client;
 pub mod liveness;
 pub mod logs;
 pub mod objects;
+pub mod options;
+pub mod port;
 pub mod readiness;
 pub mod shutdown;
 pub mod tasks;
 pub mod tls;
 pub mod watch;
 
-pub use admin::{Admin, Shown};
+pub use admin::Shown;
 pub use clock::{Clock, Mark};
 pub use exit::Exit;
 pub use liveness::{Liveness, Pulse};

@@ -1,9 +1,12 @@
 //! The API over a socket.
 
-use process::{Clock, Readiness, Shutdown};
+use std::sync::Arc;
+
+use process::{Clock, Readiness, Shutdown, port};
 use rules::{Evidence, Finding, FindingId, Incarnation, Kind, Owner, Seen, Severity, State, Subject, Time};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
 use wire::Epoch;
 
 use super::*;
@@ -49,10 +52,10 @@ async fn ask(core: &Arc<Core>, request: &str) -> (u16, Value) {
 }
 
 async fn ask_at(office: Office, request: &str) -> (u16, Value) {
-    let api = Api::bind("127.0.0.1:0".parse().expect("an address")).await.expect("bound");
-    let addr = api.addr();
+    let listener = port::bind("127.0.0.1:0".parse().expect("an address")).await.expect("bound");
+    let addr = listener.local_addr().expect("it is bound");
     let shutdown = Shutdown::on_requests(Readiness::new(), futures::StreamExt::boxed(futures::stream::pending()));
-    let serving = api.serve(shutdown.tasks(), office, Clock::by_hand(START));
+    let serving = port::serve(listener, "api_connection", shutdown.tasks(), Clock::by_hand(START), Api(office));
     let asking = async {
         let mut stream = TcpStream::connect(addr).await.expect("connected");
         let request = format!("{request}\r\nhost: x\r\nconnection: close\r\n\r\n");

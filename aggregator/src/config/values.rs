@@ -8,18 +8,17 @@ use std::time::Duration;
 
 use reqwest::Url;
 use rules::name::{NAME_MAX, is_object_name};
+use rules::time::{parse_span, write_span};
 use rules::{Severity, SystemNamespaces};
 use serde_json::Value;
 
 use super::tree::{found, quoted};
 use super::{NamespacedName, SinkType};
 
-const UNITS: [(&str, u64); 5] = [("ms", 1), ("s", 1_000), ("m", 60_000), ("h", 3_600_000), ("d", 86_400_000)];
-
 /// A duration with its unit, within `range`.
 pub(super) fn duration(range: RangeInclusive<Duration>) -> impl Fn(&Value) -> Result<Duration, String> {
     move |value| {
-        let parsed = value.as_str().and_then(parse_duration);
+        let parsed = value.as_str().and_then(parse_span);
         let Some(span) = parsed else {
             return Err(format!(
                 "expected a duration with its unit, for example 30s, 5m or 1h, found {}",
@@ -29,8 +28,8 @@ pub(super) fn duration(range: RangeInclusive<Duration>) -> impl Fn(&Value) -> Re
         if range.contains(&span) {
             return Ok(span);
         }
-        let (least, most) = (written(*range.start()), written(*range.end()));
-        Err(format!("must be from {least} to {most}, found {}", written(span)))
+        let (least, most) = (write_span(*range.start()), write_span(*range.end()));
+        Err(format!("must be from {least} to {most}, found {}", write_span(span)))
     }
 }
 
@@ -171,65 +170,4 @@ fn one_of<T, const N: usize>(value: &Value, choices: [(String, T); N]) -> Result
         choices.into_iter().find(|(name, _)| *name == text)
     });
     chosen.map(|(_, choice)| choice).ok_or_else(|| format!("expected one of {names}, found {}", found(value)))
-}
-
-/// Reads `90s`, `1h30m`: numbers with a unit each (ms, s, m, h, d).
-pub fn parse_duration(text: &str) -> Option<Duration> {
-    let mut rest = text;
-    let mut millis: u64 = 0;
-    while !rest.is_empty() {
-        let digits = rest.find(|c: char| !c.is_ascii_digit())?;
-        let number: u64 = rest[..digits].parse().ok()?;
-        rest = &rest[digits..];
-        let unit_end = rest.find(|c: char| c.is_ascii_digit()).unwrap_or(rest.len());
-        let (_, factor) = UNITS.iter().find(|(unit, _)| *unit == &rest[..unit_end])?;
-        millis = millis.checked_add(number.checked_mul(*factor)?)?;
-        rest = &rest[unit_end..];
-    }
-    (!text.is_empty()).then(|| Duration::from_millis(millis))
-}
-
-/// A duration as one would write it: in the largest unit that gives a whole number.
-fn written(span: Duration) -> String {
-    let millis = u64::try_from(span.as_millis()).unwrap_or(u64::MAX);
-    if millis == 0 {
-        return "0s".to_owned();
-    }
-    let (unit, factor) = UNITS
-        .iter()
-        .rev()
-        .find(|(_, factor)| millis.is_multiple_of(*factor))
-        .expect("every number is a multiple of one");
-    format!("{}{unit}", millis / factor)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn durations_are_numbers_with_units() {
-        for (text, millis) in [
-            ("30s", 30_000),
-            ("5m", 300_000),
-            ("1h", 3_600_000),
-            ("1h30m", 5_400_000),
-            ("250ms", 250),
-            ("1d", 86_400_000),
-            ("0s", 0),
-        ] {
-            assert_eq!(parse_duration(text), Some(Duration::from_millis(millis)), "{text}");
-        }
-        for text in ["", "30", "s", "5 m", "-5m", "1.5h", "5M", "1y", "99999999999999999999s", "18446744073709551615h"]
-        {
-            assert_eq!(parse_duration(text), None, "{text}");
-        }
-    }
-
-    #[test]
-    fn a_duration_is_written_as_one_would_say_it() {
-        for text in ["250ms", "90s", "5m", "36h", "1d", "0s"] {
-            assert_eq!(written(parse_duration(text).expect("a duration")), text);
-        }
-    }
 }

@@ -15,7 +15,7 @@ mod requests;
 use std::sync::Arc;
 use std::time::Duration;
 
-use process::{Clock, Phases, Stage, Tasks};
+use process::{Clock, Phases, Stage, Tasks, port};
 use ring::rand::SystemRandom;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
@@ -72,9 +72,6 @@ struct Shared {
     refused: Rarely,
     unavailable: Rarely,
 }
-
-/// After an accept that failed, for want of file descriptors as a rule.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 impl Default for Limits {
     fn default() -> Self {
@@ -135,14 +132,7 @@ impl Server {
             let stream = tokio::select! {
                 biased;
                 () = self.0.phases.draining() => return,
-                accepted = listener.accept() => match accepted {
-                    Ok((stream, _)) => stream,
-                    Err(error) => {
-                        tracing::debug!(target: "ingest", %error, "accept_failed");
-                        self.0.clock.sleep(ACCEPT_PAUSE).await;
-                        continue;
-                    }
-                },
+                stream = port::accept(&listener, &self.0.clock) => stream,
             };
             let Ok(place) = Arc::clone(&places).try_acquire_owned() else {
                 self.0.turn_away(stream);

@@ -9,11 +9,11 @@ const LABEL_MAX: usize = 63;
 
 /// Whether `text` can name an object (RFC 1123 subdomain).
 pub fn is_object_name(text: &str) -> bool {
-    let is_letter = |c: u8| c.is_ascii_lowercase() || c.is_ascii_digit();
-    let bytes = text.as_bytes();
-    let [Some(first), Some(last)] = [bytes.first(), bytes.last()] else { return false };
-    let is_fit = bytes.iter().all(|&c| is_letter(c) || c == b'-' || c == b'.');
-    is_fit && is_letter(*first) && is_letter(*last) && text.len() <= NAME_MAX
+    let is_part = |part: &str| {
+        let is_fit = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+        !part.is_empty() && part.bytes().all(is_fit) && !part.starts_with('-') && !part.ends_with('-')
+    };
+    text.len() <= NAME_MAX && text.split('.').all(is_part)
 }
 
 /// Whether `text` can name a namespace or a container (RFC 1123 label).
@@ -47,7 +47,9 @@ mod tests {
         for name in ["api", "api-7d9f.x", "1"] {
             assert!(is_object_name(name), "{name}");
         }
-        for name in ["", ".", "..", "../x", "a/b", "a?b", "A", "a_b", "-a", "a-", "a%2f", &"a".repeat(254)] {
+        for name in
+            ["", ".", "..", "../x", "a..b", "a.-b", "a/b", "a?b", "A", "a_b", "-a", "a-", "a%2f", &"a".repeat(254)]
+        {
             assert!(!is_object_name(name), "{name}");
         }
     }

@@ -43,6 +43,39 @@ impl Time {
     }
 }
 
+/// What spans are written with, and how many milliseconds each is.
+const UNITS: [(&str, u64); 5] = [("ms", 1), ("s", 1_000), ("m", 60_000), ("h", 3_600_000), ("d", 86_400_000)];
+
+/// Reads a span like `90s` or `1h30m`: numbers with a unit each (ms, s, m, h, d); `None` when the text is none.
+pub fn parse_span(text: &str) -> Option<Duration> {
+    let mut rest = text;
+    let mut millis: u64 = 0;
+    while !rest.is_empty() {
+        let digits = rest.find(|c: char| !c.is_ascii_digit())?;
+        let number: u64 = rest[..digits].parse().ok()?;
+        rest = &rest[digits..];
+        let unit_end = rest.find(|c: char| c.is_ascii_digit()).unwrap_or(rest.len());
+        let (_, factor) = UNITS.iter().find(|(unit, _)| *unit == &rest[..unit_end])?;
+        millis = millis.checked_add(number.checked_mul(*factor)?)?;
+        rest = &rest[unit_end..];
+    }
+    (!text.is_empty()).then(|| Duration::from_millis(millis))
+}
+
+/// A span as one would write it: in the largest unit that gives a whole number.
+pub fn write_span(span: Duration) -> String {
+    let millis = u64::try_from(span.as_millis()).unwrap_or(u64::MAX);
+    if millis == 0 {
+        return "0s".to_owned();
+    }
+    let (unit, factor) = UNITS
+        .iter()
+        .rev()
+        .find(|(_, factor)| millis.is_multiple_of(*factor))
+        .expect("every number is a multiple of one");
+    format!("{}{unit}", millis / factor)
+}
+
 impl Add<Duration> for Time {
     type Output = Self;
 
@@ -109,6 +142,33 @@ mod tests {
         assert_eq!(Time::parse("2026-05-01T02:14:05.000000Z"), Some(time), "metav1.MicroTime");
         assert_eq!(time.to_string(), "2026-05-01T02:14:05.000Z");
         assert_eq!(Time::parse("yesterday"), None);
+    }
+
+    #[test]
+    fn spans_are_numbers_with_units() {
+        for (text, millis) in [
+            ("30s", 30_000),
+            ("5m", 300_000),
+            ("1h", 3_600_000),
+            ("1h30m", 5_400_000),
+            ("250ms", 250),
+            ("1d", 86_400_000),
+            ("0s", 0),
+        ] {
+            assert_eq!(parse_span(text), Some(Duration::from_millis(millis)), "{text}");
+        }
+        for text in
+            ["", "30", "s", "5 m", "-5m", "1.5h", "5M", "5é", "1y", "99999999999999999999s", "18446744073709551615h"]
+        {
+            assert_eq!(parse_span(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_span_is_written_as_one_would_say_it() {
+        for text in ["250ms", "90s", "5m", "36h", "1d", "0s"] {
+            assert_eq!(write_span(parse_span(text).expect("a span")), text);
+        }
     }
 
     #[test]

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::catalogue::Kind;
 use crate::finding::Severity;
+use crate::time::parse_span;
 use crate::view::Annotations;
 
 /// The longest sustain that an annotation can ask for.
@@ -24,7 +25,7 @@ impl<'a> Wishes<'a> {
         Self {
             ignore: annotations.ignore.as_deref(),
             severity: annotations.severity.as_deref().and_then(severity),
-            sustain: annotations.sustain.as_deref().and_then(span),
+            sustain: annotations.sustain.as_deref().and_then(sustain),
         }
     }
 
@@ -45,25 +46,8 @@ fn severity(text: &str) -> Option<Severity> {
     severities.into_iter().find(|severity| severity.to_string().eq_ignore_ascii_case(text.trim()))
 }
 
-/// A span like `90s`, `10m`, `1h30m`.
-fn span(text: &str) -> Option<Duration> {
-    let mut rest = text.trim();
-    let mut span = None;
-    while !rest.is_empty() {
-        let digits = rest.len() - rest.trim_start_matches(|digit: char| digit.is_ascii_digit()).len();
-        let (number, unit_on) = rest.split_at(digits);
-        let unit = unit_on.chars().next()?;
-        let seconds = match unit {
-            's' => 1,
-            'm' => 60,
-            'h' => 3600,
-            _ => return None,
-        };
-        let part = Duration::from_secs(number.parse::<u32>().ok()?.into()) * seconds;
-        span = Some(span.unwrap_or(Duration::ZERO) + part);
-        rest = &unit_on[1..];
-    }
-    span.map(|span| span.min(SUSTAIN_MAX))
+fn sustain(text: &str) -> Option<Duration> {
+    parse_span(text.trim()).map(|span| span.min(SUSTAIN_MAX))
 }
 
 #[cfg(test)]
@@ -71,13 +55,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn spans_are_numbers_with_units() {
-        let seconds = |text| span(text).map(|span| span.as_secs());
-        assert_eq!(seconds("90s"), Some(90));
-        assert_eq!(seconds(" 1h30m "), Some(5400));
-        assert_eq!(seconds("9999h"), Some(24 * 3600));
-        for none in ["", "10", "m", "ten minutes", "10d", "-5m", "4294967296s", "5é"] {
-            assert_eq!(seconds(none), None, "{none}");
+    fn a_sustain_is_a_span_of_at_most_a_day() {
+        for (text, seconds) in [(" 1h30m ", Some(5_400)), ("9999h", Some(24 * 3_600)), ("ten minutes", None)] {
+            assert_eq!(sustain(text).map(|span| span.as_secs()), seconds, "{text}");
         }
     }
 

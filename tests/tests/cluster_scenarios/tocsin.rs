@@ -74,7 +74,7 @@ impl Tocsin {
             AGENT,
             cluster
                 .command_in(&programs.node_agent)
-                .args(["--listen=127.0.0.1:0", &format!("--node-name={}", cluster.node_name())])
+                .args(["--metrics-listen=127.0.0.1:0", &format!("--node-name={}", cluster.node_name())])
                 .arg(format!("--aggregator={}", address("agents")?))
                 .arg(option("--ca-file", &files.authority))
                 .arg(option("--token-file", &files.agent_token))
