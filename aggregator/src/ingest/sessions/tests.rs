@@ -331,9 +331,10 @@ fn what_an_agent_never_acknowledges_takes_no_more_room() {
         }
         agent.answer();
     }
-    assert!(agent.sessions.nodes[NODE].settled.len() <= 3_000);
+    let kept = |agent: &Agent| agent.sessions.nodes[NODE].settled.len();
+    assert_eq!(kept(&agent), 3_000, "of the last report alone");
     agent.sessions.on_settled(NODE, settled(1, 1));
-    assert!(agent.sessions.nodes[NODE].settled.len() <= 3_000, "1 is forgotten");
+    assert_eq!(kept(&agent), 3_000, "that one is forgotten");
 }
 
 #[test]
