@@ -86,7 +86,10 @@ impl Doubts {
                 verdict.enter(&mut finding);
                 sorted.tell.push(finding);
             }
-            _ if self.waiting.len() >= WAITING_MAX => sorted.tell.push(finding),
+            _ if self.waiting.len() >= WAITING_MAX => {
+                self.verdicts.insert(finding.id, (finding.incarnation, Verdict::Unknown));
+                sorted.tell.push(finding);
+            }
             _ => {
                 sorted.ask.push((finding.id, Arc::clone(&finding.subject.node)));
                 self.waiting.insert(finding.id, finding);
@@ -187,8 +190,13 @@ mod tests {
     #[test]
     fn when_too_many_fall_silent_at_once_the_rest_is_told_without_a_verdict() {
         let mut doubts = Doubts::new();
-        let all = (0..WAITING_MAX + 3).map(|n| silent(&format!("n{n}"), State::Active, 1)).collect();
-        let sorted = doubts.sort(all);
+        let all: Vec<_> = (0..WAITING_MAX + 3).map(|n| silent(&format!("n{n}"), State::Active, 1)).collect();
+        let sorted = doubts.sort(all.clone());
         assert_eq!((sorted.ask.len(), sorted.tell.len()), (WAITING_MAX, 3));
+        for (id, _) in sorted.ask {
+            doubts.on_verdict(id, Verdict::NodeDead).expect("it waits");
+        }
+        let again = doubts.sort(all);
+        assert_eq!((again.ask, again.tell.iter().filter_map(reason).count()), (vec![], WAITING_MAX));
     }
 }
