@@ -63,8 +63,9 @@ const BUILD: &str = concat!("tocsin-aggregator/", env!("CARGO_PKG_VERSION"));
 /// Threads that do the work: a fixed number, whatever the machine has. The pipeline is behind one lock, and what is left
 /// is sockets.
 const WORKERS: usize = 2;
-/// Threads for reading files.
-const BLOCKING_THREADS_MAX: usize = 4;
+/// Threads for what cannot be waited for: files, standard output, and the resolving of names, one for each sink and the API
+/// server. They are made when they are needed; those that stand still leave enough to the others.
+const BLOCKING_THREADS_MAX: usize = 32;
 
 /// The whole process: reads its options, runs, and says how it ended.
 pub fn main() -> Result<(), Exit> {
