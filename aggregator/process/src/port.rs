@@ -53,11 +53,12 @@ pub async fn bind(addr: SocketAddr) -> anyhow::Result<TcpListener> {
     TcpListener::bind(addr).await.with_context(|| format!("cannot listen on {addr}"))
 }
 
-/// The next connection; an accept that fails is tried again after a moment of `clock`. Cancel-safe.
-pub async fn accept(listener: &TcpListener, clock: &Clock) -> TcpStream {
+/// The next connection, and where it comes from; an accept that fails is tried again after a moment of `clock`.
+/// Cancel-safe.
+pub async fn accept(listener: &TcpListener, clock: &Clock) -> (TcpStream, SocketAddr) {
     loop {
         match listener.accept().await {
-            Ok((stream, _)) => return stream,
+            Ok(accepted) => return accepted,
             Err(error) => {
                 tracing::debug!(target: "process", %error, "accept_failed");
                 clock.sleep(ACCEPT_PAUSE).await;
@@ -78,7 +79,7 @@ pub async fn serve(
     let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     loop {
         let place = Arc::clone(&places).acquire_owned().await?;
-        let stream = accept(&listener, &clock).await;
+        let (stream, _) = accept(&listener, &clock).await;
         tasks.spawn_short(connection, Stage::Background, serve_one(stream, place, pages.clone()));
     }
 }

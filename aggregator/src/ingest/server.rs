@@ -1,14 +1,17 @@
 //! The agents' port: HTTP/2 over TLS, and everything in it has a bound: connections, handshakes, headers, bodies, time,
 //! and how much one node may ask for.
 //!
-//! A connection is a stranger's until a request in it succeeds: until then it has little time and little room, so that
-//! strangers cannot take the place of agents.
+//! A connection is a stranger's until a request in it shows a token or a session that is good. Until then it has little
+//! time and one of a few places, apart from those of agents ([`places`]); its handshake waits while another's is computed,
+//! and nothing is read or decoded for it beyond the name of a session. So strangers can keep further strangers out, an
+//! agent among them that has just come, but take nothing from the agents that are there.
 
 mod answer;
 mod body;
 mod connection;
 mod counts;
 mod node;
+mod places;
 mod rarely;
 mod requests;
 
@@ -25,6 +28,7 @@ use tokio_rustls::rustls::ServerConfig;
 use self::body::Room;
 pub use self::counts::Counts;
 use self::node::Nodes;
+use self::places::Places;
 use self::rarely::Rarely;
 use super::identity::Identity;
 use crate::config::Config;
@@ -34,9 +38,14 @@ use crate::settings::Settings;
 /// The bounds of the port.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Connections at once; further ones are closed unheard.
+    /// Connections of agents at once; a further agent is told to wait.
     pub connections_max: usize,
-    /// TLS handshakes at once, of those that have begun to speak; further ones wait.
+    /// Connections of strangers at once; further ones are closed unheard.
+    pub strangers_max: usize,
+    /// The same, of one address. Where addresses are translated, many agents have one between them.
+    pub strangers_of_address_max: usize,
+    /// TLS handshakes that are computed at once: fewer than there are threads, so that agents are heard meanwhile. One that
+    /// waits for its peer is none of them.
     pub handshakes_max: usize,
     /// From the connection to the end of the handshake.
     pub handshake_timeout: Duration,
@@ -64,6 +73,7 @@ struct Shared {
     limits: Limits,
     tls: Arc<ServerConfig>,
     handshakes: Semaphore,
+    places: Arc<Places>,
     room: Room,
     nodes: Nodes,
     random: SystemRandom,
@@ -77,7 +87,9 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             connections_max: 12_000,
-            handshakes_max: 256,
+            strangers_max: 4_000,
+            strangers_of_address_max: 1_000,
+            handshakes_max: 1,
             handshake_timeout: Duration::from_secs(10),
             stranger_timeout: Duration::from_secs(30),
             idle_timeout: Settings::HEARTBEAT_MAX * 2,
@@ -102,6 +114,7 @@ impl Server {
         tls.alpn_protocols = vec![b"h2".to_vec()];
         Self(Arc::new(Shared {
             handshakes: Semaphore::new(limits.handshakes_max),
+            places: Arc::new(Places::new(&limits)),
             room: Room::new(),
             nodes: Nodes::new(limits.requests_per_minute),
             random: SystemRandom::new(),
@@ -127,36 +140,34 @@ impl Server {
 
     /// Accepts connections until the process drains; each is a task of its own. To be spawned in [`Stage::Accept`].
     pub async fn run(self, listener: TcpListener) {
-        let places = Arc::new(Semaphore::new(self.0.limits.connections_max));
         loop {
-            let stream = tokio::select! {
+            let (stream, peer) = tokio::select! {
                 biased;
                 () = self.0.phases.draining() => return,
-                stream = port::accept(&listener, &self.0.clock) => stream,
+                accepted = port::accept(&listener, &self.0.clock) => accepted,
             };
-            let Ok(place) = Arc::clone(&places).try_acquire_owned() else {
+            let Some(place) = self.0.places.take(peer.ip()) else {
                 self.0.turn_away(stream);
                 continue;
             };
             let shared = Arc::clone(&self.0);
             self.0.tasks.spawn_short("ingest_connection", Stage::Accept, async move {
                 shared.counts.connections.inc();
-                connection::serve(&shared, stream).await;
+                connection::serve(&shared, stream, place).await;
                 shared.counts.connections.dec();
-                drop(place);
             });
         }
     }
 }
 
 impl Shared {
-    /// There is no room for another connection.
+    /// There is no place for another stranger.
     fn turn_away(&self, stream: TcpStream) {
         self.counts.dropped("full");
         drop(stream);
         if let Some(times) = self.full.tell(self.clock.mark()) {
-            let connections_max = self.limits.connections_max;
-            tracing::warn!(target: "ingest", times, connections_max, "connections_turned_away");
+            let Limits { strangers_max, strangers_of_address_max, .. } = self.limits;
+            tracing::warn!(target: "ingest", times, strangers_max, strangers_of_address_max, "connections_turned_away");
         }
     }
 }

@@ -131,9 +131,10 @@ impl Sessions {
         self.nodes.get(node)?.saw_until
     }
 
-    /// The node whose agent opened `session`; `None` when it is not open.
-    pub fn node_of(&self, session: SessionId) -> Option<&Arc<str>> {
-        self.by_id.get(&session)
+    /// The node whose agent opened `session`; what it is answered with when it is not open.
+    pub fn node_of(&self, session: SessionId) -> Result<&Arc<str>, Reply> {
+        let closed = || if self.retired.contains(&session) { Reply::Retired } else { Reply::UnknownSession };
+        self.by_id.get(&session).ok_or_else(closed)
     }
 
     /// Whether the agent of `node` has given a full report in this epoch.
@@ -191,10 +192,7 @@ impl Sessions {
     /// A report has come. What is new in it is to be taken in before the reply is made with [`Self::reply`]; an early
     /// reply is one for a report that is not taken in.
     pub fn on_report(&mut self, report: Report, now: Time) -> Result<(Arc<str>, Taken), Reply> {
-        let Some(name) = self.by_id.get(&report.session).map(Arc::clone) else {
-            let is_retired = self.retired.contains(&report.session);
-            return Err(if is_retired { Reply::Retired } else { Reply::UnknownSession });
-        };
+        let name = self.node_of(report.session).map(Arc::clone)?;
         let node = self.nodes.get_mut(&name).ok_or(Reply::UnknownSession)?;
         if now.since(node.opened) > self.session_lasts {
             self.by_id.remove(&report.session);

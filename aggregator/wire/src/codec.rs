@@ -16,7 +16,7 @@ use thiserror::Error;
 use xxhash_rust::xxh3::{Xxh3, xxh3_64};
 
 use crate::report::{Reply, Report};
-use crate::session::{Hello, Opening, SessionReply};
+use crate::session::{Hello, Opening, SessionId, SessionReply};
 
 /// The longest payload, in bytes.
 pub const LIMIT: usize = 8 * 1024 * 1024;
@@ -130,8 +130,40 @@ pub fn encode<M: Message>(message: &M) -> Result<Vec<u8>, EncodeError> {
     Ok(bytes)
 }
 
+/// How many bytes [`session_of_report`] needs: the header, and a session's name at its longest.
+pub const REPORT_HEAD: usize = HEADER + 17;
+
+/// Which session a report belongs to, by its first [`REPORT_HEAD`] bytes or more. The rest may turn out to be damaged, so
+/// that is all that it is good for.
+pub fn session_of_report(bytes: &[u8]) -> Result<SessionId, DecodeError> {
+    payload_of::<Report>(bytes)?;
+    let (session, _) =
+        bincode::serde::decode_from_slice(&bytes[HEADER..], CONFIG).map_err(|error| malformed(&error))?;
+    Ok(session)
+}
+
 /// Reads the one message that `bytes` are.
 pub fn decode<M: Message>(bytes: &[u8]) -> Result<M, DecodeError> {
+    let length = payload_of::<M>(bytes)?;
+    let wanted = HEADER + length;
+    match bytes.len() {
+        got if got < wanted => return Err(DecodeError::CutOff { wanted, got }),
+        got if got > wanted => return Err(DecodeError::Trailing(got - wanted)),
+        _ => {}
+    }
+    if bytes[11..HEADER] != checksum(bytes).to_le_bytes() {
+        return Err(DecodeError::Checksum);
+    }
+    let (message, read) =
+        bincode::serde::decode_from_slice(&bytes[HEADER..], CONFIG).map_err(|error| malformed(&error))?;
+    if read < length {
+        return Err(DecodeError::Malformed(format!("{} bytes are left over", length - read)));
+    }
+    Ok(message)
+}
+
+/// How long the payload is, by the header of what should be an `M`.
+fn payload_of<M: Message>(bytes: &[u8]) -> Result<usize, DecodeError> {
     let header: &[u8; HEADER] = bytes.first_chunk().ok_or(DecodeError::CutOff { wanted: HEADER, got: bytes.len() })?;
     if header[..4] != MAGIC {
         return Err(DecodeError::Foreign);
@@ -147,21 +179,11 @@ pub fn decode<M: Message>(bytes: &[u8]) -> Result<M, DecodeError> {
     if length > LIMIT {
         return Err(DecodeError::TooLong(length));
     }
-    let wanted = HEADER + length;
-    match bytes.len() {
-        got if got < wanted => return Err(DecodeError::CutOff { wanted, got }),
-        got if got > wanted => return Err(DecodeError::Trailing(got - wanted)),
-        _ => {}
-    }
-    if header[11..] != checksum(bytes).to_le_bytes() {
-        return Err(DecodeError::Checksum);
-    }
-    let (message, read) = bincode::serde::decode_from_slice(&bytes[HEADER..], CONFIG)
-        .map_err(|error| DecodeError::Malformed(error.to_string()))?;
-    if read < length {
-        return Err(DecodeError::Malformed(format!("{} bytes are left over", length - read)));
-    }
-    Ok(message)
+    Ok(length)
+}
+
+fn malformed(error: &bincode::error::DecodeError) -> DecodeError {
+    DecodeError::Malformed(error.to_string())
 }
 
 /// A hash that is the same wherever the same value is.

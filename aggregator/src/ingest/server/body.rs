@@ -1,6 +1,4 @@
-//! Bodies: read whole, within a time, a size and a share of memory.
-
-use std::time::Duration;
+//! Bodies: read whole, within a size and a share of memory. Time is the caller's.
 
 use bytes::Bytes;
 use http::StatusCode;
@@ -9,12 +7,9 @@ use hyper::body::Body;
 use thiserror::Error;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
-/// Room for large bodies. Small ones need none.
+/// Room for large bodies, which agents alone send. Small ones need none.
 #[derive(Debug)]
-pub(super) struct Room {
-    agents: Semaphore,
-    strangers: Semaphore,
-}
+pub(super) struct Room(Semaphore);
 
 /// A body, with the room that it takes.
 #[derive(Debug)]
@@ -39,10 +34,8 @@ pub(super) enum Unread {
 
 /// A longer body is large.
 const SMALL_BYTES_MAX: usize = 64 * 1024;
-/// Large bodies of agents at once: with the longest, 256 MiB.
-const AGENTS_MAX: usize = 32;
-/// Large bodies of strangers at once.
-const STRANGERS_MAX: usize = 8;
+/// Large bodies at once: with the longest, 256 MiB.
+const LARGE_MAX: usize = 32;
 
 impl Unread {
     /// The status that says so.
@@ -57,68 +50,71 @@ impl Unread {
 
 impl Room {
     pub(super) fn new() -> Self {
-        Self { agents: Semaphore::new(AGENTS_MAX), strangers: Semaphore::new(STRANGERS_MAX) }
+        Self(Semaphore::new(LARGE_MAX))
     }
 
-    /// Reads `body`, of at most `bytes_max` bytes, within `timeout`.
+    /// Reads the rest of `body`, of which `begun` was read before, to its end: at most `bytes_max` bytes in all.
     pub(super) async fn read<B: Body<Data = Bytes> + Unpin>(
         &self,
-        body: B,
+        mut body: B,
+        begun: Vec<u8>,
         bytes_max: usize,
-        timeout: Duration,
-        is_stranger: bool,
     ) -> Result<Whole<'_>, Unread> {
-        let room = if is_stranger { &self.strangers } else { &self.agents };
-        tokio::time::timeout(timeout, read(body, bytes_max, room)).await.unwrap_or(Err(Unread::Late))
+        let claimed = begun.len().saturating_add(usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX));
+        if claimed > bytes_max {
+            return Err(Unread::TooLong);
+        }
+        let mut bytes = begun;
+        bytes.reserve(claimed.min(SMALL_BYTES_MAX).saturating_sub(bytes.len()));
+        let mut taken = None;
+        while let Some(data) = next(&mut body).await? {
+            let length = bytes.len() + data.len();
+            if length > bytes_max {
+                return Err(Unread::TooLong);
+            }
+            if length > SMALL_BYTES_MAX && taken.is_none() {
+                taken = Some(self.0.acquire().await.expect("it is never closed"));
+            }
+            bytes.extend_from_slice(&data);
+        }
+        Ok(Whole { bytes, _room: taken })
     }
 }
 
-async fn read<B: Body<Data = Bytes> + Unpin>(
-    mut body: B,
-    bytes_max: usize,
-    room: &Semaphore,
-) -> Result<Whole<'_>, Unread> {
-    let claimed = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
-    if claimed > bytes_max {
-        return Err(Unread::TooLong);
+/// Reads the beginning of `body`: that many bytes, and what came with the last of them; fewer when there are no more.
+pub(super) async fn begin<B: Body<Data = Bytes> + Unpin>(body: &mut B, bytes: usize) -> Result<Vec<u8>, Unread> {
+    let mut begun = Vec::new();
+    while begun.len() < bytes
+        && let Some(data) = next(body).await?
+    {
+        begun.extend_from_slice(&data);
     }
-    let mut bytes = Vec::with_capacity(claimed.min(SMALL_BYTES_MAX));
-    let mut taken = None;
+    Ok(begun)
+}
+
+async fn next<B: Body<Data = Bytes> + Unpin>(body: &mut B) -> Result<Option<Bytes>, Unread> {
     while let Some(frame) = body.frame().await {
-        let Ok(data) = frame.map_err(|_| Unread::CutOff)?.into_data() else { continue };
-        let length = bytes.len() + data.len();
-        if length > bytes_max {
-            return Err(Unread::TooLong);
+        if let Ok(data) = frame.map_err(|_| Unread::CutOff)?.into_data() {
+            return Ok(Some(data));
         }
-        if length > SMALL_BYTES_MAX && taken.is_none() {
-            taken = Some(room.acquire().await.expect("it is never closed"));
-        }
-        bytes.extend_from_slice(&data);
     }
-    Ok(Whole { bytes, _room: taken })
+    Ok(None)
 }
 
 #[cfg(test)]
 mod tests {
-    use std::pin::Pin;
+    use std::pin::{Pin, pin};
     use std::task::{Context, Poll};
 
-    use futures::{StreamExt as _, stream};
+    use futures::stream;
     use http_body_util::StreamBody;
     use hyper::body::{Frame, SizeHint};
 
     use super::*;
 
-    const SECOND: Duration = Duration::from_secs(1);
-
     fn chunks(count: usize, bytes: usize) -> impl Body<Data = Bytes, Error = std::io::Error> + Unpin {
         let chunk = Bytes::from(vec![7; bytes]);
         StreamBody::new(stream::iter((0..count).map(move |_| Ok(Frame::data(chunk.clone())))))
-    }
-
-    fn endless() -> impl Body<Data = Bytes, Error = std::io::Error> + Unpin {
-        let begin = stream::iter([Ok(Frame::data(Bytes::from(vec![7; SMALL_BYTES_MAX + 1])))]);
-        StreamBody::new(begin.chain(stream::pending()))
     }
 
     async fn unread(read: impl Future<Output = Result<Whole<'_>, Unread>>) -> Unread {
@@ -128,12 +124,12 @@ mod tests {
     #[tokio::test]
     async fn a_body_is_read_up_to_its_longest() {
         let room = Room::new();
-        let whole = room.read(chunks(10, 100), 1_000, SECOND, true).await.expect("it fits");
+        let whole = room.read(chunks(10, 100), Vec::new(), 1_000).await.expect("it fits");
         assert_eq!(whole.bytes.len(), 1_000);
-        assert_eq!(unread(room.read(chunks(11, 100), 1_000, SECOND, true)).await, Unread::TooLong);
+        assert_eq!(unread(room.read(chunks(11, 100), Vec::new(), 1_000)).await, Unread::TooLong);
     }
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn a_body_that_says_that_it_is_too_long_is_not_waited_for() {
         /// Says how long it is, and never comes.
         struct Claimed(u64);
@@ -152,40 +148,39 @@ mod tests {
         }
 
         let room = Room::new();
-        assert_eq!(unread(room.read(Claimed(1_000), 1_000, SECOND, true)).await, Unread::Late);
-        assert_eq!(unread(room.read(Claimed(1_001), 1_000, SECOND, true)).await, Unread::TooLong);
+        assert!(futures::poll!(pin!(room.read(Claimed(1_000), Vec::new(), 1_000))).is_pending());
+        assert_eq!(unread(room.read(Claimed(1_001), Vec::new(), 1_000)).await, Unread::TooLong);
+        assert_eq!(unread(room.read(Claimed(991), vec![7; 10], 1_000)).await, Unread::TooLong);
     }
 
     #[tokio::test]
     async fn a_body_that_breaks_off_is_none() {
         let broken = stream::iter([Ok(Frame::data(Bytes::from("x"))), Err(std::io::Error::other("gone"))]);
         let room = Room::new();
-        assert_eq!(unread(room.read(StreamBody::new(broken), 10, SECOND, true)).await, Unread::CutOff);
+        assert_eq!(unread(room.read(StreamBody::new(broken), Vec::new(), 10)).await, Unread::CutOff);
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn strangers_that_never_end_take_no_room_from_agents_and_lose_theirs() {
-        let room = Room::new();
-        let large = 2 * SMALL_BYTES_MAX;
-        let strangers = (0..=STRANGERS_MAX).map(|_| unread(room.read(endless(), large, SECOND, true)));
-        let agent = async { room.read(chunks(2, SMALL_BYTES_MAX), large, SECOND / 2, false).await.map(|_| ()) };
-        let (ends, agent) = futures::join!(futures::future::join_all(strangers), agent);
-        assert_eq!(agent, Ok(()));
-        assert!(ends.into_iter().all(|end| end == Unread::Late));
-        assert_eq!(room.strangers.available_permits(), STRANGERS_MAX);
-    }
-
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn a_large_body_holds_its_room_until_it_is_dropped_and_a_small_one_needs_none() {
         let room = Room::new();
-        let large = 2 * SMALL_BYTES_MAX;
+        let read = |count| room.read(chunks(count, SMALL_BYTES_MAX), Vec::new(), 2 * SMALL_BYTES_MAX);
         let mut held = Vec::new();
-        for _ in 0..STRANGERS_MAX {
-            held.push(room.read(chunks(2, SMALL_BYTES_MAX), large, SECOND, true).await.expect("there is room"));
+        for _ in 0..LARGE_MAX {
+            held.push(read(2).await.expect("there is room"));
         }
-        assert_eq!(unread(room.read(chunks(2, SMALL_BYTES_MAX), large, SECOND, true)).await, Unread::Late);
-        assert!(room.read(chunks(1, SMALL_BYTES_MAX), large, SECOND, true).await.is_ok());
+        assert!(futures::poll!(pin!(read(2))).is_pending());
+        assert!(read(1).await.is_ok());
         held.pop();
-        assert!(room.read(chunks(2, SMALL_BYTES_MAX), large, SECOND, true).await.is_ok());
+        assert!(read(2).await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn the_beginning_is_read_alone_and_belongs_to_the_whole() {
+        let mut body = chunks(3, 10);
+        let begun = begin(&mut body, 15).await.expect("it comes");
+        assert_eq!(begun.len(), 20);
+        let room = Room::new();
+        assert_eq!(room.read(body, begun, 30).await.expect("it fits").bytes.len(), 30);
+        assert_eq!(begin(&mut chunks(1, 10), 15).await.expect("it ends").len(), 10);
     }
 }

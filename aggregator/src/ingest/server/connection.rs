@@ -4,6 +4,7 @@ use std::convert::Infallible;
 use std::io;
 use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::Poll;
 use std::time::Duration;
 
 use hyper::rt::Executor;
@@ -17,6 +18,7 @@ use tokio_rustls::rustls::server::Acceptor;
 use tokio_rustls::server::TlsStream;
 
 use super::node::NodeLimit;
+use super::places::Place;
 use super::{Shared, requests};
 
 /// Who is at the other end, as far as it has shown.
@@ -25,6 +27,7 @@ pub(super) struct Peer(Mutex<State>);
 struct State {
     /// The node whose agent it is, by its allowance; `None` for a stranger.
     node: Option<Arc<NodeLimit>>,
+    place: Place,
     /// When it came, or last had a request answered.
     last: Mark,
 }
@@ -49,7 +52,7 @@ const PING_TIMEOUT: Duration = Duration::from_secs(15);
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Serves the connection until either end has enough of it.
-pub(super) async fn serve(shared: &Arc<Shared>, stream: TcpStream) {
+pub(super) async fn serve(shared: &Arc<Shared>, stream: TcpStream, place: Place) {
     let handshake = tokio::time::timeout(shared.limits.handshake_timeout, handshake(shared, stream));
     let stream = match handshake.await {
         Ok(Ok(stream)) => stream,
@@ -62,7 +65,7 @@ pub(super) async fn serve(shared: &Arc<Shared>, stream: TcpStream) {
             return tracing::debug!(target: "ingest", "handshake_timed_out");
         }
     };
-    let peer = Arc::new(Peer::new(shared.clock.mark()));
+    let peer = Arc::new(Peer::new(place, shared.clock.mark()));
     let service = service_fn(|request| {
         let (shared, peer) = (Arc::clone(shared), Arc::clone(&peer));
         async move { Ok::<_, Infallible>(requests::answer(&shared, &peer, request).await) }
@@ -84,13 +87,18 @@ pub(super) async fn serve(shared: &Arc<Shared>, stream: TcpStream) {
 }
 
 impl Peer {
-    fn new(now: Mark) -> Self {
-        Self(Mutex::new(State { node: None, last: now }))
+    fn new(place: Place, now: Mark) -> Self {
+        Self(Mutex::new(State { node: None, place, last: now }))
     }
 
-    /// It is the agent of a node, as a request of its has shown.
-    pub(super) fn becomes(&self, node: Arc<NodeLimit>) {
-        self.state().node = Some(node);
+    /// It is the agent of a node, as a request of its has shown; false when there is no place for it.
+    pub(super) fn becomes(&self, node: &Arc<NodeLimit>) -> bool {
+        let mut state = self.state();
+        let has_place = state.node.is_some() || (!node.is_crowded() && state.place.becomes_agents());
+        if has_place {
+            state.node = Some(Arc::clone(node));
+        }
+        has_place
     }
 
     /// The node whose agent it is; `None` for a stranger.
@@ -136,12 +144,19 @@ impl<F: Future<Output = ()> + Send + 'static> Executor<F> for Spawner {
     }
 }
 
-/// Waits for a ClientHello first: a peer that says nothing waits on its own time, and not in anybody's way.
+/// Waits for a ClientHello first, and takes its turn only to answer it, which is what costs: a peer that says nothing, then
+/// or later, waits on its own time, and not in anybody's way.
 async fn handshake(shared: &Shared, stream: TcpStream) -> io::Result<TlsStream<TcpStream>> {
     stream.set_nodelay(true)?;
     let begun = LazyConfigAcceptor::new(Acceptor::default(), stream).await?;
-    let _turn = shared.handshakes.acquire().await.expect("it is never closed");
-    begun.into_stream(Arc::clone(&shared.tls)).await
+    let mut rest = begun.into_stream(Arc::clone(&shared.tls));
+    let turn = shared.handshakes.acquire().await.expect("it is never closed");
+    let answered = futures::poll!(&mut rest);
+    drop(turn);
+    match answered {
+        Poll::Ready(ended) => ended,
+        Poll::Pending => rest.await,
+    }
 }
 
 fn http(tasks: &Tasks) -> http2::Builder<Spawner> {

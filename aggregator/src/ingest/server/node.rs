@@ -23,6 +23,8 @@ pub(super) struct NodeLimit(Mutex<TokenBucket>);
 
 /// So many nodes are remembered before those without a connection are forgotten.
 const SWEEP: usize = 1_024;
+/// Connections of one node at once, about: its agent has one, and for a moment a new one beside an old one.
+const CONNECTIONS_MAX: usize = 16;
 /// Bytes of a body that count as one request.
 const BYTES_PER_REQUEST: usize = 64 * 1024;
 
@@ -44,6 +46,11 @@ impl Nodes {
 }
 
 impl NodeLimit {
+    /// Whether the node has as many connections as it may have. (Each holds this, and so does each request under way.)
+    pub(super) fn is_crowded(self: &Arc<Self>) -> bool {
+        Arc::strong_count(self) > CONNECTIONS_MAX
+    }
+
     /// A request has come: `Err` says how long to wait with it.
     pub(super) fn on_request(&self, now: Time) -> Result<(), Duration> {
         let mut bucket = self.0.lock().unwrap_or_else(PoisonError::into_inner);

@@ -9,12 +9,12 @@ use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header
 use http_body_util::Full;
 use hyper::body::Incoming;
 use ring::rand::SecureRandom as _;
-use wire::codec::{HEADER, LIMIT};
+use wire::codec::{self, DecodeError, HEADER, LIMIT};
 use wire::{Hello, REPORT_PATH, Reply, Report, SESSION_PATH, SessionId, SessionReply, millis};
 
 use super::Shared;
 use super::answer::{Answer, plain};
-use super::body::Unread;
+use super::body::{Unread, begin};
 use super::connection::Peer;
 use super::node::NodeLimit;
 use crate::config::Agents;
@@ -25,6 +25,8 @@ use crate::ingest::identity::{Admission, Refusal};
 const HELLO_BYTES_MAX: usize = 64 * 1024;
 /// When the API server or our own random source fails, again after that.
 const UNAVAILABLE_PAUSE: Duration = Duration::from_secs(5);
+/// When there is no place for another agent's connection, again after that.
+const CROWDED_PAUSE: Duration = Duration::from_secs(30);
 /// When a body did not come in time, again after that.
 const LATE_PAUSE: Duration = Duration::from_secs(1);
 
@@ -83,7 +85,8 @@ async fn session(shared: &Shared, peer: &Peer, request: Request<Incoming>) -> An
     if let Err(pause) = limit.on_request(shared.clock.now()) {
         return SessionReply::Busy(millis(pause)).into();
     }
-    let whole = match shared.room.read(body, HELLO_BYTES_MAX, shared.limits.body_timeout, false).await {
+    let whole = shared.room.read(body, Vec::new(), HELLO_BYTES_MAX);
+    let whole = match tokio::time::timeout(shared.limits.body_timeout, whole).await.unwrap_or(Err(Unread::Late)) {
         Ok(whole) => whole,
         Err(Unread::Late) => return SessionReply::Busy(millis(LATE_PAUSE)).into(),
         Err(unread) => {
@@ -100,9 +103,11 @@ async fn session(shared: &Shared, peer: &Peer, request: Request<Incoming>) -> An
     let Some(session) = session_id(shared) else {
         return SessionReply::Busy(millis(UNAVAILABLE_PAUSE)).into();
     };
+    if !peer.becomes(&limit) {
+        return SessionReply::Busy(millis(CROWDED_PAUSE)).into();
+    }
     let reply = core.with(|pipeline, now| pipeline.on_hello(&node, &hello, session, now));
     if matches!(reply, SessionReply::Welcome(_)) {
-        peer.becomes(limit);
         tracing::debug!(target: "ingest", node = &*node, "session_opened");
     }
     reply.into()
@@ -113,39 +118,55 @@ async fn report(shared: &Shared, peer: &Peer, body: Incoming) -> Answer<Reply> {
         Ok(core) => core,
         Err(elsewhere) => return Reply::NotLeader(elsewhere.address.to_string()).into(),
     };
-    let known = peer.node();
-    if let Some(Err(pause)) = known.as_ref().map(|limit| limit.on_request(shared.clock.now())) {
-        return Reply::Busy(millis(pause)).into();
+    let read = tokio::time::timeout(shared.limits.body_timeout, read_report(shared, core, peer, body));
+    match read.await.unwrap_or_else(|_| Err(Unread::Late.into())) {
+        Ok(report) => core.with(|pipeline, now| pipeline.on_report(report, now)).into(),
+        Err(answer) => answer,
     }
-    let whole = match shared.room.read(body, HEADER + LIMIT, shared.limits.body_timeout, known.is_none()).await {
-        Ok(whole) => whole,
-        Err(Unread::Late) => return Reply::Busy(millis(LATE_PAUSE)).into(),
-        Err(unread) => return Answer::from(Reply::Malformed(unread.to_string())).with_status(unread.status()),
-    };
-    if let Some(limit) = &known {
-        limit.on_body(whole.bytes.len(), shared.clock.now());
-    }
-    let report: Report = match wire::decode(&whole.bytes) {
-        Ok(report) => report,
-        Err(error) => return Reply::Malformed(error.to_string()).into(),
-    };
-    if known.is_none() {
-        // A session that began on another connection: knowing its name proves whose it is.
-        let Some(limit) = limit_of(shared, core, report.session) else {
-            return core.with(|pipeline, now| pipeline.on_report(report, now)).into();
-        };
-        peer.becomes(Arc::clone(&limit));
-        if let Err(pause) = limit.on_request(shared.clock.now()) {
-            return Reply::Busy(millis(pause)).into();
-        }
-        limit.on_body(whole.bytes.len(), shared.clock.now());
-    }
-    core.with(|pipeline, now| pipeline.on_report(report, now)).into()
 }
 
-fn limit_of(shared: &Shared, core: &Core, session: SessionId) -> Option<Arc<NodeLimit>> {
+/// Reads a report, or says why not. Its session is looked up as soon as its name is there: of a report that belongs to
+/// none, nothing further is read.
+async fn read_report(shared: &Shared, core: &Core, peer: &Peer, mut body: Incoming) -> Result<Report, Answer<Reply>> {
+    if let Some(limit) = peer.node() {
+        limit.on_request(shared.clock.now()).map_err(busy)?;
+    }
+    let begun = begin(&mut body, codec::REPORT_HEAD).await?;
+    let session = codec::session_of_report(&begun).map_err(|error| malformed(&error))?;
+    let limit = limit_of(shared, core, session)?;
+    if peer.node().is_none() {
+        // A session that began on another connection: knowing its name proves whose it is.
+        limit.on_request(shared.clock.now()).map_err(busy)?;
+        if !peer.becomes(&limit) {
+            return Err(busy(CROWDED_PAUSE));
+        }
+    }
+    let whole = shared.room.read(body, begun, HEADER + LIMIT).await?;
+    limit.on_body(whole.bytes.len(), shared.clock.now());
+    wire::decode(&whole.bytes).map_err(|error| malformed(&error))
+}
+
+/// The allowance of the node whose agent opened `session`.
+fn limit_of(shared: &Shared, core: &Core, session: SessionId) -> Result<Arc<NodeLimit>, Reply> {
     let (node, now) = core.quietly(|pipeline, now| (pipeline.sessions().node_of(session).cloned(), now));
-    node.map(|node| shared.nodes.of(&node, now))
+    Ok(shared.nodes.of(&node?, now))
+}
+
+fn busy(pause: Duration) -> Answer<Reply> {
+    Reply::Busy(millis(pause)).into()
+}
+
+fn malformed(error: &DecodeError) -> Answer<Reply> {
+    Reply::Malformed(error.to_string()).into()
+}
+
+impl From<Unread> for Answer<Reply> {
+    fn from(unread: Unread) -> Self {
+        match unread {
+            Unread::Late => busy(LATE_PAUSE),
+            unread => Self::from(Reply::Malformed(unread.to_string())).with_status(unread.status()),
+        }
+    }
 }
 
 fn refuse(shared: &Shared, agents: &Agents, refusal: &Refusal) -> Answer<SessionReply> {

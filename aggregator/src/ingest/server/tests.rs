@@ -1,11 +1,13 @@
 //! The port over real sockets: TLS and HTTP/2 on loopback, and an API server that is a function.
 
+mod strangers;
+
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::pin::pin;
 
 use bytes::Bytes;
-use futures::stream;
+use futures::{StreamExt as _, stream};
 use http::{Method, Request, StatusCode, header};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt as _, Full, StreamBody};
@@ -20,11 +22,10 @@ use rules::{Evidence, Finding, FindingId, Incarnation, Kind, Owner, Seen, State,
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
-use tokio::io::AsyncReadExt as _;
 use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 use tokio_rustls::TlsConnector;
-use wire::codec::{HEADER, LIMIT, Message};
+use wire::codec::{HEADER, LIMIT, Message, REPORT_HEAD};
 use wire::{
     Answer, Body, Entry, Epoch, Hello, OpenSet, REPORT_PATH, Reply, Report, SESSION_PATH, SessionId, SessionReply,
     Welcome,
@@ -304,6 +305,22 @@ async fn a_session_that_nobody_opened_is_unknown() {
 }
 
 #[tokio::test]
+async fn of_a_report_that_belongs_to_no_session_only_the_sessions_name_is_read() {
+    let mut port = Port::open(Limits::default()).await;
+    let (_, older) = port.agent("node-1").await;
+    port.agent("node-1").await;
+    let mut stranger = port.connect().await;
+    for (session, reply) in [(SessionId(u128::MAX), Reply::UnknownSession), (older.session, Reply::Retired)] {
+        let message = wire::encode(&report(session, 1, Body::Full(Vec::new()))).expect("a message");
+        let begun = Bytes::from(message).slice(..REPORT_HEAD);
+        let endless = stream::iter([Ok(Frame::data(begun))]).chain(stream::pending());
+        let heard = stranger.begin(REPORT_PATH, "", StreamBody::new(endless).boxed_unsync());
+        let heard = tokio::time::timeout(Duration::from_secs(10), heard).await.expect("it is not waited for the rest");
+        assert_eq!(heard.read::<Reply>(), reply);
+    }
+}
+
+#[tokio::test]
 async fn a_node_is_the_tokens_and_not_the_reports() {
     let mut port = Port::open(Limits::default()).await;
     let (mut client, welcome) = port.agent("node-1").await;
@@ -350,7 +367,9 @@ async fn what_is_no_message_is_malformed() {
 async fn a_body_that_is_too_long_is_refused_unread() {
     let mut port = Port::open(Limits::default()).await;
     let (mut client, welcome) = port.agent("node-1").await;
-    assert_eq!(client.post(REPORT_PATH, "", vec![0; HEADER + LIMIT + 1]).await.malformed().0, 413);
+    let mut long = wire::encode(&report(welcome.session, 1, Body::Full(Vec::new()))).expect("a message");
+    long.resize(HEADER + LIMIT + 1, 0);
+    assert_eq!(client.post(REPORT_PATH, "", long).await.malformed().0, 413);
     assert_eq!(client.post(SESSION_PATH, "on-node-1", vec![0; 64 * 1024 + 1]).await.refused().0, 413);
     client.report(&report(welcome.session, 1, Body::Full(Vec::new()))).await.answer();
 }
@@ -394,62 +413,6 @@ async fn a_node_that_asks_too_often_waits_on_all_of_its_connections_and_no_other
     port.agent("node-2").await;
     port.core.clock().advance(Duration::from_secs(20));
     client.report(&report(welcome.session, 1, Body::Full(Vec::new()))).await.answer();
-}
-
-#[tokio::test]
-async fn who_never_ends_its_handshake_is_in_nobodys_way_and_is_dropped() {
-    let limits = Limits { handshakes_max: 1, ..Limits::default() };
-    let timeout = limits.handshake_timeout;
-    let mut port = Port::open(limits).await;
-    let mut silent = Vec::new();
-    for _ in 0..10 {
-        silent.push(TcpStream::connect(port.addr).await.expect("it listens"));
-    }
-    port.agent("node-1").await;
-    // Only then, as what is under way on a socket does not hold virtual time up.
-    tokio::time::pause();
-    tokio::time::advance(timeout).await;
-    tokio::time::resume();
-    for mut stream in silent {
-        let end = tokio::time::timeout(timeout / 2, async { stream.read(&mut [0]).await.unwrap_or(0) });
-        assert_eq!(end.await, Ok(0));
-    }
-    assert_eq!(port.counts.dropped_for("handshake"), 10);
-}
-
-#[tokio::test]
-async fn a_stranger_is_dropped_soon_and_a_silent_agent_late() {
-    let mut port = Port::open(Limits::default()).await;
-    let mut stranger = port.connect().await;
-    let (mut agent, welcome) = port.agent("node-1").await;
-    let clock = port.core.clock().clone();
-    clock.advance(Duration::from_secs(29));
-    assert_eq!(stranger.session("bad", &hello()).await.refused().0, 401);
-    clock.advance(Duration::from_secs(1));
-    stranger.closed().await;
-    assert_eq!(port.counts.dropped_for("stranger"), 1);
-
-    agent.report(&report(welcome.session, 1, Body::Full(Vec::new()))).await.answer();
-    clock.advance(Duration::from_secs(299));
-    agent.report(&report(welcome.session, 1, Body::Full(Vec::new()))).await.answer();
-    clock.advance(Duration::from_secs(299));
-    agent.report(&report(welcome.session, 1, Body::Full(Vec::new()))).await.answer();
-    clock.advance(Duration::from_mins(5));
-    agent.closed().await;
-    assert_eq!(port.counts.dropped_for("idle"), 1);
-}
-
-#[tokio::test]
-async fn one_connection_too_many_is_closed_and_its_place_is_free_again_later() {
-    let mut port = Port::open(Limits { connections_max: 1, ..Limits::default() }).await;
-    let (mut client, _) = port.agent("node-1").await;
-    let mut extra = TcpStream::connect(port.addr).await.expect("it listens");
-    assert_eq!(extra.read(&mut [0]).await.unwrap_or(0), 0);
-    assert_eq!(port.counts.dropped_for("full"), 1);
-    port.core.clock().advance(Duration::from_hours(1));
-    client.closed().await;
-    assert_eq!(port.counts.connections.get(), 0);
-    port.agent("node-2").await;
 }
 
 #[tokio::test]

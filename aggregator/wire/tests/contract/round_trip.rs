@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 use wire::DecodeError;
-use wire::codec::LIMIT;
+use wire::codec::{HEADER, LIMIT, REPORT_HEAD, session_of_report};
 
 use super::messages::any_message;
 use super::{Any, TYPES};
@@ -30,6 +30,20 @@ proptest! {
         let bit = at.index(bytes.len() * 8);
         bytes[bit / 8] ^= 1 << (bit % 8);
         prop_assert!(message.message_type().decode(&bytes).is_err(), "bit {} of {} flipped", bit, bytes.len() * 8);
+    }
+
+    #[test]
+    fn the_head_of_a_report_names_its_session(message in any_message()) {
+        let bytes = message.encode();
+        let head = &bytes[..bytes.len().min(REPORT_HEAD)];
+        match &message {
+            Any::Report(report) => {
+                prop_assert_eq!(session_of_report(head), Ok(report.session));
+                prop_assert_eq!(session_of_report(&bytes), Ok(report.session));
+                prop_assert!(session_of_report(&bytes[..HEADER]).is_err());
+            }
+            _ => prop_assert!(session_of_report(head).is_err()),
+        }
     }
 
     #[test]
