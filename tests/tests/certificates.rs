@@ -8,16 +8,24 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use process::kube_client::{self, Access};
+use process::objects::Objects;
+use process::shutdown::Script;
 use process::tls::{self, ClientTls, ServerTls, server_name};
-use process::{Clock, Readiness};
+use process::{Clock, Readiness, Tasks};
 use rules::Time;
+use rustls::ServerConfig;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tocsin_aggregator::certificates::{Certificate, Health, Origin};
 use tocsin_aggregator::options::CertificateFrom;
+use tocsin_node_agent::connection::{Connection, Event, Settings, Trust};
+use tocsin_node_agent::report::Target;
 use tocsin_tests::apiserver::{ApiServer, Fault, On, Options};
 use tocsin_tests::certs::Authority;
+use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
+use tokio_rustls::TlsAcceptor;
+use wire::Hello;
 
 const NAMESPACE: &str = "tocsin";
 const SECRET: &str = "/api/v1/namespaces/tocsin/secrets/tls";
@@ -299,6 +307,56 @@ async fn a_certificate_of_ones_own_is_shown_published_and_followed_and_never_wri
     world.look(&[&replica]).await?;
     ensure!(replica.shows() == shown[1] && !world.bundle()?.is_empty());
     ensure!(world.writes() == 0, "it was written");
+    Ok(())
+}
+
+/// Neither is started again: the CA changes under both.
+#[tokio::test]
+async fn an_agent_follows_to_another_ca_with_its_next_connection() -> Result<()> {
+    let world = World::new().await?;
+    let replica = world.replica(Origin::Made).await?;
+    let tls = replica.tls().await?;
+    let port = TcpListener::bind("127.0.0.1:0").await?;
+    let address = port.local_addr()?.to_string();
+    // Without tickets each handshake is a full one: as after the aggregator has moved.
+    let mut config = ServerConfig::clone(tls.acceptor().config());
+    config.send_tls13_tickets = 0;
+    let acceptor = TlsAcceptor::from(Arc::new(config));
+    // It shows who it is, and hangs up.
+    let verified = tokio::spawn(async move {
+        let mut verified = Vec::new();
+        while verified.len() < 2 {
+            let (stream, _) = port.accept().await?;
+            if let Ok(stream) = acceptor.accept(stream).await {
+                verified.push(tls.certificate().to_vec());
+                drop(stream);
+            }
+        }
+        anyhow::Ok(verified)
+    });
+    let script = Script::new();
+    let (tasks, _failures) = Tasks::new(script.phases());
+    let kubeconfig = Some(world.folder.path().join("kubeconfig"));
+    let clock = Clock::system();
+    let client = kube_client::connect(&Access { kubeconfig, ..Access::default() }, &clock, "tocsin-test").await?;
+    let objects = Objects::new(client, NAMESPACE, LIMIT);
+    let trust = Trust::in_config_map(objects, "ca".to_owned(), clock, fastrand::Rng::with_seed(7));
+    let token_file = world.folder.path().join("token");
+    std::fs::write(&token_file, "token")?;
+    let mut agent = Connection::new(Settings { address, name: server_name(NAME)?, token_file }, trust, tasks);
+    let elsewhere = World::new().await?;
+    elsewhere.replica(Origin::Made).await?.tls().await?;
+    for other in [None, Some(elsewhere.data(SECRET))] {
+        if let Some(other) = other {
+            world.set(SECRET, other);
+            world.look(&[&replica]).await?;
+        }
+        agent.hello(&Target::Service, &Hello { versions: vec![1], build: String::new(), kinds: Vec::new() });
+        let Event::Failed(failure) = agent.next().await else { anyhow::bail!("nobody answers there") };
+        ensure!(failure.label() == "http", "it was not verified: {failure}");
+    }
+    let verified = tokio::time::timeout(LIMIT, verified).await???;
+    ensure!(verified[0] != verified[1], "the same certificate");
     Ok(())
 }
 
