@@ -2,7 +2,7 @@
 # Builds what tests run that is not ours (versions.env) into .cache/cluster/<name>-<version>/ at the top of the repository.
 #   build.sh         the parts of a test cluster, and the Debian packages they need
 #   build.sh helm    both helms
-# What is there already is skipped, so it is cheap to call before each run. From nothing the cluster takes about 7 minutes
+# What is there already is skipped, so it is cheap to call before each run. From nothing the cluster takes about 9 minutes
 # on 2 idle cores, the helms take 4. Needs Go 1.26; the cluster also gcc, and root for the packages.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -86,7 +86,9 @@ cluster() {
   part "runc-$RUNC_VERSION" runc go_program runc "github.com/opencontainers/runc@$RUNC_VERSION" \
     1 seccomp "$plain_ldflags" github.com/opencontainers/runc
   part "pause-$PAUSE_VERSION" pause pause_program
-  for program in kubelet kube-controller-manager kube-scheduler kubectl; do kubernetes "$program"; done
+  part "coredns-$COREDNS_VERSION" coredns go_program coredns "github.com/coredns/coredns@$COREDNS_VERSION" \
+    0 "" "$plain_ldflags" .
+  for program in kubelet kube-controller-manager kube-scheduler kubectl kube-proxy; do kubernetes "$program"; done
 }
 
 helm() {

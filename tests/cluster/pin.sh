@@ -25,7 +25,7 @@ finish() {
 }
 
 start kubernetes k8s.io/kubernetes "$KUBERNETES_VERSION" \
-  k8s.io/kubernetes/cmd/{kube-apiserver,kube-controller-manager,kube-scheduler,kubelet,kubectl}
+  k8s.io/kubernetes/cmd/{kube-apiserver,kube-controller-manager,kube-scheduler,kubelet,kubectl,kube-proxy}
 # Kubernetes names its staging modules at v0.0.0, which exist only inside its own tree: replace each by its release.
 staging_version=v0.${KUBERNETES_VERSION#1.}
 kubernetes_go_mod=$(go mod download -json "k8s.io/kubernetes@v$KUBERNETES_VERSION" | sed -nE 's/.*"GoMod": "(.*)".*/\1/p')
@@ -42,6 +42,10 @@ start containerd github.com/containerd/containerd/v2 "$CONTAINERD_VERSION" \
 finish
 
 start runc github.com/opencontainers/runc "$RUNC_VERSION" github.com/opencontainers/runc
+finish
+
+# Its main.go is ours: it names the plugins.
+start coredns github.com/coredns/coredns "$COREDNS_VERSION"
 finish
 
 start helm4 helm.sh/helm/v4 "$HELM4_VERSION" helm.sh/helm/v4/cmd/helm

@@ -1,10 +1,11 @@
 //! A real Kubernetes for tests: etcd, API server, controller manager, scheduler, containerd and one kubelet, as processes
 //! in a network namespace of their own that leads nowhere. Needs root and the programs of `tests/cluster/build.sh`.
 //!
-//! There is no kube-proxy and no DNS. Programs under test run as processes of this machine inside the cluster's network
-//! ([`Cluster::command_in`]), with real ServiceAccount tokens ([`Cluster::service_account_token`]); a test that wants to
-//! open connections itself moves its thread there ([`Cluster::enter_network`]). Pods reach the API server at the node's
-//! address. All calls block: in async code, make them before the runtime or by `spawn_blocking`.
+//! Services have neither addresses that work nor names unless a test asks for it ([`Cluster::start_services`]); without that,
+//! pods reach the API server at the node's address. Programs under test run as pods, or as processes of this machine inside
+//! the cluster's network ([`Cluster::command_in`]), with real ServiceAccount tokens ([`Cluster::service_account_token`]); a
+//! test that wants to open connections itself moves its thread there ([`Cluster::enter_network`]). All calls block: in async
+//! code, make them before the runtime or by `spawn_blocking`.
 //!
 //! Everything is below one run folder and in one journal, so that it can be taken down after a crash, too; the names of
 //! what has to be named carry this process' id, so that several can run at once.
@@ -24,6 +25,7 @@ mod parts;
 mod pki;
 mod process_id;
 mod processes;
+mod services;
 mod wait;
 
 use std::ffi::OsStr;
@@ -43,7 +45,7 @@ pub use kubectl::condition;
 use machine::Machine;
 use network::NetworkNamespace;
 use node::Node;
-use parts::Parts;
+pub(crate) use parts::Parts;
 use pki::Pki;
 use process_id::ProcessId;
 use processes::Processes;

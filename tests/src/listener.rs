@@ -1,9 +1,9 @@
-//! The one accept loop of the harness: HTTP/1.1 and HTTP/2 on loopback, plain or over TLS, and the network's own faults.
+//! The one accept loop of the harness: HTTP/1.1 and HTTP/2, plain or over TLS, and the network's own faults.
 
 use std::fmt;
 use std::future::Future;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::pin::Pin;
 use std::sync::Arc;
 
@@ -56,7 +56,12 @@ pub(crate) fn full(bytes: impl Into<Bytes>) -> Body {
 impl Listener {
     /// Binds a free port of 127.0.0.1 and serves.
     pub(crate) async fn start(tls: Option<Arc<ServerConfig>>, service: Service) -> io::Result<Self> {
-        let socket = TcpListener::bind(("127.0.0.1", 0)).await?;
+        Self::start_at(IpAddr::V4(Ipv4Addr::LOCALHOST), tls, service).await
+    }
+
+    /// Binds a free port of this address and serves.
+    pub(crate) async fn start_at(ip: IpAddr, tls: Option<Arc<ServerConfig>>, service: Service) -> io::Result<Self> {
+        let socket = TcpListener::bind((ip, 0)).await?;
         let address = socket.local_addr()?;
         let wire = Arc::new(Wire::default());
         // At most one entry per call of a test: nothing to bound.

@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::collections::VecDeque;
 use std::fmt;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -113,6 +114,11 @@ impl Received {
 impl Receiver {
     /// Starts a receiver that accepts everything.
     pub async fn start() -> anyhow::Result<Self> {
+        Self::start_at(IpAddr::V4(Ipv4Addr::LOCALHOST)).await
+    }
+
+    /// The same at an address of this machine that others than itself can reach: pods of a cluster in its network.
+    pub async fn start_at(ip: IpAddr) -> anyhow::Result<Self> {
         let state = State {
             received: Vec::new(),
             count: 0,
@@ -126,18 +132,19 @@ impl Receiver {
         let serving = inner.clone();
         let service: Service = Arc::new(move |request| Box::pin(serve::serve(serving.clone(), request)));
         let authority = Authority::new("simulated-receiver-ca")?;
-        let tls = authority.leaf(&LOOPBACK)?.server_config()?;
-        let https = Listener::start(Some(tls), service.clone()).await.context("no port for the receiver")?;
-        let http = Listener::start(None, service).await.context("no port for the receiver")?;
+        let address = ip.to_string();
+        let tls = authority.leaf(&[&LOOPBACK[..], &[&address]].concat())?.server_config()?;
+        let https = Listener::start_at(ip, Some(tls), service.clone()).await.context("no port for the receiver")?;
+        let http = Listener::start_at(ip, None, service).await.context("no port for the receiver")?;
         Ok(Self { inner, authority, https, http })
     }
 
-    /// `https://127.0.0.1:PORT`.
+    /// `https://ADDRESS:PORT`.
     pub fn url(&self) -> String {
         format!("https://{}", self.https.address())
     }
 
-    /// `http://127.0.0.1:PORT`: the same receiver without TLS.
+    /// `http://ADDRESS:PORT`: the same receiver without TLS.
     pub fn http_url(&self) -> String {
         format!("http://{}", self.http.address())
     }

@@ -11,25 +11,32 @@ pub(super) const CNI_PLUGINS: &str = "/usr/lib/cni";
 pub(super) const BUSYBOX: &str = "/bin/busybox";
 
 /// The folder of each part, by the names in `versions.env`.
-pub(super) struct Parts {
+pub(crate) struct Parts {
     built: PathBuf,
     versions: HashMap<String, String>,
 }
 
 impl Parts {
-    /// Fails with the command to run if a part has not been built.
-    pub(super) fn locate() -> Result<Self> {
+    /// Reads their versions, whether they have been built or not.
+    pub(crate) fn read() -> Result<Self> {
         let tests = Path::new(env!("CARGO_MANIFEST_DIR"));
         let pins = tests.join("cluster/versions.env");
         let text = std::fs::read_to_string(&pins).with_context(|| format!("reading {}", pins.display()))?;
         let root = tests.parent().context("the tests folder has a parent")?;
-        let parts = Self { built: root.join(".cache/cluster"), versions: versions(&text) };
+        Ok(Self { built: root.join(".cache/cluster"), versions: versions(&text) })
+    }
+
+    /// Fails with the command to run if a part of a cluster has not been built.
+    pub(super) fn locate() -> Result<Self> {
+        let parts = Self::read()?;
         for program in [
             parts.kubernetes("kube-apiserver")?,
             parts.kubernetes("kube-controller-manager")?,
             parts.kubernetes("kube-scheduler")?,
             parts.kubernetes("kubelet")?,
             parts.kubernetes("kubectl")?,
+            parts.kubernetes("kube-proxy")?,
+            parts.coredns()?,
             parts.etcd()?,
             parts.containerd("containerd")?,
             parts.containerd("containerd-shim-runc-v2")?,
@@ -56,6 +63,10 @@ impl Parts {
         self.part("containerd", program)
     }
 
+    pub(super) fn coredns(&self) -> Result<PathBuf> {
+        self.part("coredns", "coredns")
+    }
+
     pub(super) fn runc(&self) -> Result<PathBuf> {
         self.part("runc", "runc")
     }
@@ -64,7 +75,8 @@ impl Parts {
         self.part("pause", "pause")
     }
 
-    fn part(&self, part: &str, program: &str) -> Result<PathBuf> {
+    /// A program of the part of this name.
+    pub(crate) fn part(&self, part: &str, program: &str) -> Result<PathBuf> {
         let key = format!("{}_VERSION", part.to_uppercase());
         let version = self.versions.get(&key).with_context(|| format!("versions.env has no {key}"))?;
         Ok(self.built.join(format!("{part}-{version}")).join(program))
