@@ -1,7 +1,7 @@
 # `make` or `make help` lists what there is.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench images cluster-tools test-cluster
+.PHONY: help demo test lint bench images chart-docs chart-tools test-chart cluster-tools test-cluster
 
 help: ## List the targets.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -23,8 +23,17 @@ bench: ## Measure latency, memory and throughput, with the programs as they are 
 images: ## Build both images as docker archives, without an engine or a registry: for `docker load`, `ctr images import`.
 	cargo run --locked --package tocsin-tests --bin images -- $(or $(CARGO_TARGET_DIR),target)/images
 
-cluster-tools: ## Build the parts of a real Kubernetes (Go and root; 7 to 20 minutes the first time).
+chart-docs: ## Write the chart's schema and the tables of its README from the comments in its values.
+	cargo run --locked --package tocsin-tests --bin chart_docs
+
+chart-tools: ## Build helm 4 and helm 3 (Go; 4 minutes the first time).
+	tests/cluster/build.sh helm
+
+test-chart: chart-tools ## Lint and render the chart with both helms, and hold it against the programs.
+	cargo test --locked --package tocsin-tests --features chart --test 'chart*'
+
+cluster-tools: ## Build the parts of a real Kubernetes (Go and root; 9 to 25 minutes the first time).
 	tests/cluster/build.sh
 
-test-cluster: cluster-tools ## Run the tests that need a real Kubernetes (root; in a network namespace of their own).
+test-cluster: cluster-tools chart-tools ## Run the tests that need a real Kubernetes (root; in a network namespace of their own).
 	cargo test --locked --package tocsin-tests --features cluster --test 'cluster*' --test conformance -- --test-threads=1 --nocapture

@@ -5,8 +5,8 @@
 //!   (simulated, scriptable faults)         (the code under test)           (records, answers anything)
 //! ```
 //!
-//! Invariants: it listens on loopback only, on ports that the system chooses; whoever waits, waits for an event and
-//! names a deadline; every script is a value that can be taken back.
+//! Invariants: it listens on loopback, or in a test cluster's own network, on ports that the system chooses; whoever waits,
+//! waits for an event and names a deadline; every script is a value that can be taken back.
 #![allow(
     clippy::disallowed_methods,
     reason = "the harness plays the world outside the processes under test: it has a clock of its own, and a task of \
@@ -15,6 +15,7 @@
 
 pub mod apiserver;
 pub mod certs;
+pub mod chart;
 pub mod cluster;
 pub mod demo;
 pub mod images;

@@ -1,0 +1,56 @@
+{{/* The aggregator's configuration: what it takes over without a restart. */}}
+
+{{/* All sinks by name, `ingest` among them, as YAML, in the form of the values. */}}
+{{- define "tocsin.sinks" -}}
+{{- $sinks := deepCopy .sinks -}}
+{{- if .ingest.url -}}
+  {{- $token := dict "type" "ingest" "token" .token "existingSecret" .existingSecret "existingSecretKey" .existingSecretKey -}}
+  {{- $_ := set $sinks "ingest" (merge $token .ingest) -}}
+{{- end -}}
+{{- toYaml $sinks -}}
+{{- end -}}
+
+{{/* The file, as YAML: {root, settings}. */}}
+{{- define "tocsin.config" -}}
+{{- $settings := .settings -}}
+{{- $namespace := .root.Release.Namespace -}}
+{{- $watched := $settings.watchNamespaces -}}
+{{- if $settings.rbac.namespaceRestriction.enabled -}}
+  {{- $watched = $settings.rbac.namespaceRestriction.namespaces -}}
+{{- end -}}
+{{- $selector := include "tocsin.selector" (dict "root" .root "component" "node-agent") | fromYaml -}}
+{{- $terms := list -}}
+{{- range $label, $value := $selector -}}{{- $terms = append $terms (printf "%s=%s" $label $value) -}}{{- end -}}
+{{- $sinks := dict -}}
+{{- range $name, $given := include "tocsin.sinks" $settings | fromYaml -}}
+  {{- $sink := omit $given "token" "existingSecret" "existingSecretKey" -}}
+  {{- if $given.existingSecret -}}
+    {{- $_ := set $sink "tokenFile" (printf "/etc/tocsin/token/%s/token" $name) -}}
+  {{- else if $given.token -}}
+    {{- $_ := set $sink "tokenFile" (printf "/etc/tocsin/tokens/%s" $name) -}}
+  {{- end -}}
+  {{- if and $settings.caBundle (ne $given.type "stdout") -}}
+    {{- $_ := set $sink "caFile" "/etc/tocsin/config/ca.crt" -}}
+  {{- end -}}
+  {{- $_ := set $sinks $name $sink -}}
+{{- end -}}
+{{- $config := dict
+      "clusterName" $settings.clusterName
+      "extraLabels" $settings.extraLabels
+      "watchNamespaces" $watched
+      "excludeNamespaces" $settings.excludeNamespaces
+      "systemNamespaces" $settings.systemNamespaces
+      "rules" $settings.rules
+      "agents" (merge (dict
+        "serviceAccount" (printf "%s/%s" $namespace $settings.names.nodeAgent)
+        "daemonSet" (printf "%s/%s" $namespace $settings.names.nodeAgent)
+        "podSelector" (join "," $terms)
+        "audience" (include "tocsin.audience" .)) $settings.reporting)
+      "sinks" $sinks -}}
+{{- toYaml $config -}}
+{{- end -}}
+
+{{/* Who agents' tokens are for. */}}
+{{- define "tocsin.audience" -}}
+tocsin-aggregator
+{{- end -}}

@@ -1,0 +1,59 @@
+{{/* What objects are called, and how they are labelled. */}}
+
+{{- define "tocsin.fullname" -}}
+{{- if .Values.fullnameOverride -}}
+{{- .Values.fullnameOverride | trunc 40 | trimSuffix "-" -}}
+{{- else if contains .Chart.Name .Release.Name -}}
+{{- .Release.Name | trunc 40 | trimSuffix "-" -}}
+{{- else -}}
+{{- printf "%s-%s" .Release.Name .Chart.Name | trunc 40 | trimSuffix "-" -}}
+{{- end -}}
+{{- end -}}
+
+{{/* The names of all objects, as YAML. */}}
+{{- define "tocsin.names" -}}
+{{- $fullname := include "tocsin.fullname" . -}}
+aggregator: {{ $fullname }}-aggregator
+nodeAgent: {{ $fullname }}-node-agent
+metrics: {{ $fullname }}-aggregator-metrics
+config: {{ $fullname }}-config
+tokens: {{ $fullname }}-tokens
+serving: {{ $fullname }}-serving
+trust: {{ $fullname }}-trust
+{{- end -}}
+
+{{/* What selects the pods of a component: {root, component}. It must never change. */}}
+{{- define "tocsin.selector" -}}
+app.kubernetes.io/name: {{ .root.Values.nameOverride | default .root.Chart.Name }}
+app.kubernetes.io/instance: {{ .root.Release.Name }}
+app.kubernetes.io/component: {{ .component }}
+{{- end -}}
+
+{{/* An object's metadata: {root, settings, component, name, namespace (default: the release's; "-" for none), labels, annotations}. */}}
+{{- define "tocsin.metadata" -}}
+{{- $root := .root -}}
+{{- $labels := dict
+      "helm.sh/chart" (printf "%s-%s" $root.Chart.Name ($root.Chart.Version | replace "+" "_"))
+      "app.kubernetes.io/version" $root.Chart.AppVersion
+      "app.kubernetes.io/managed-by" $root.Release.Service
+      "app.kubernetes.io/part-of" $root.Chart.Name -}}
+{{- $selector := include "tocsin.selector" . | fromYaml -}}
+{{- $annotations := merge (dict) (.annotations | default dict) .settings.commonAnnotations -}}
+name: {{ .name }}
+{{- if ne (.namespace | default "") "-" }}
+namespace: {{ .namespace | default $root.Release.Namespace }}
+{{- end }}
+labels:
+  {{- merge (dict) $selector (.labels | default dict) .settings.commonLabels $labels | toYaml | nindent 2 }}
+{{- with $annotations }}
+annotations:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end -}}
+
+{{/* An image: {root, settings, image}. */}}
+{{- define "tocsin.image" -}}
+{{- $image := .image -}}
+{{- with .settings.global.imageRegistry }}{{ trimSuffix "/" . }}/{{ end }}{{ $image.repository }}
+{{- if $image.digest }}@{{ $image.digest }}{{ else }}:{{ $image.tag | default .root.Chart.AppVersion }}{{ end }}
+{{- end -}}

@@ -1,0 +1,82 @@
+{{/* What is wrong with the settings beyond what a schema can say: a list of sentences, as YAML, each with what to do. */}}
+{{- define "tocsin.problems" -}}
+{{- $problems := list -}}
+{{- if not .clusterName -}}
+  {{- $problems = append $problems "clusterName must be set: it is in every message, for example --set clusterName=prod-eu-1" -}}
+{{- end -}}
+{{- if not (has .logLevel (list "error" "warn" "warning" "info" "debug" "trace")) -}}
+  {{- $problems = append $problems (printf "logLevel: there is no level %q: use error, warn, info, debug or trace" .logLevel) -}}
+{{- end -}}
+{{- if and .token .existingSecret -}}
+  {{- $problems = append $problems "token and existingSecret are both set, and only one can be meant: leave one of them out" -}}
+{{- end -}}
+{{- if and .ingest.url (not .token) (not .existingSecret) -}}
+  {{- $problems = append $problems "ingest.url needs a token: set existingSecret (or token), or use a sink that needs none" -}}
+{{- end -}}
+{{- if and .ingest.url (hasKey .sinks "ingest") -}}
+  {{- $problems = append $problems "sinks.ingest: the name is taken by ingest.url: choose another" -}}
+{{- end -}}
+{{- if gt (len .sinks) 15 -}}
+  {{- $problems = append $problems (printf "sinks: at most 15, found %d" (len .sinks)) -}}
+{{- end -}}
+{{- if and .rbac.namespaceRestriction.enabled (not .rbac.namespaceRestriction.namespaces) -}}
+  {{- $problems = append $problems "rbac.namespaceRestriction.namespaces must name at least one namespace, or set rbac.namespaceRestriction.enabled=false" -}}
+{{- end -}}
+
+{{- range $name, $sink := include "tocsin.sinks" . | fromYaml -}}
+  {{- $path := ternary "ingest" (printf "sinks.%s" $name) (and (eq $name "ingest") (not (hasKey $.sinks "ingest"))) -}}
+  {{- if eq $sink.type "stdout" -}}
+    {{- range $key := list "url" "token" "existingSecret" "timeout" -}}
+      {{- if get $sink $key -}}
+        {{- $problems = append $problems (printf "%s.%s means nothing to a sink of type stdout: leave it out" $path $key) -}}
+      {{- end -}}
+    {{- end -}}
+  {{- else -}}
+    {{- if not $sink.url -}}
+      {{- $problems = append $problems (printf "%s.url must be set to an address, for example https://hooks.example.com/tocsin" $path) -}}
+    {{- end -}}
+    {{- if and (eq $sink.type "webhook") (hasKey $sink "batch") -}}
+      {{- $problems = append $problems (printf "%s.batch: a webhook gets one record a request: leave it out" $path) -}}
+    {{- end -}}
+    {{- $hasToken := or $sink.token $sink.existingSecret -}}
+    {{- if and $hasToken (hasPrefix "http://" ($sink.url | default "")) (not (regexMatch "^http://(localhost|127\\.[0-9.]+|\\[::1\\])(:|/|$)" $sink.url)) -}}
+      {{- $problems = append $problems (printf "%s.url: a token is sent over https only: begin the address with https://, or leave the token out" $path) -}}
+    {{- end -}}
+  {{- end -}}
+  {{- if and $sink.token $sink.existingSecret (ne $path "ingest") -}}
+    {{- $problems = append $problems (printf "%s: token and existingSecret are both set, and only one can be meant: leave one of them out" $path) -}}
+  {{- end -}}
+  {{- $problems = concat $problems (include "tocsin.problems.span" (dict "path" (printf "%s.timeout" $path) "span" $sink.timeout "least" "1s" "most" "1m") | fromYamlArray) -}}
+{{- end -}}
+
+{{- range $kind, $rule := .rules -}}
+  {{- range $key := list "sustain" "hold" -}}
+    {{- $problems = concat $problems (include "tocsin.problems.span" (dict "path" (printf "rules.%s.%s" $kind $key) "span" (get $rule $key) "least" "0s" "most" "24h") | fromYamlArray) -}}
+  {{- end -}}
+{{- end -}}
+{{- range $key, $limits := dict "heartbeat" (list "1s" "5m") "session" (list "1m" "24h") "resync" (list "0s" "1h") -}}
+  {{- $problems = concat $problems (include "tocsin.problems.span" (dict "path" (printf "reporting.%s" $key) "span" (get $.reporting $key) "least" (first $limits) "most" (last $limits)) | fromYamlArray) -}}
+{{- end -}}
+{{- toYaml $problems -}}
+{{- end -}}
+
+{{/* Whether a span is within its bounds: {path, span, least, most}. A list of no or one sentence. */}}
+{{- define "tocsin.problems.span" -}}
+{{- $span := .span | default .least -}}
+{{- $millis := include "tocsin.milliseconds" $span | int64 -}}
+{{- if or (lt $millis (include "tocsin.milliseconds" .least | int64)) (gt $millis (include "tocsin.milliseconds" .most | int64)) -}}
+- {{ printf "%s must be from %s to %s, found %s" .path .least .most $span | quote }}
+{{- else -}}
+[]
+{{- end -}}
+{{- end -}}
+
+{{/* A span such as 1h30m in milliseconds. */}}
+{{- define "tocsin.milliseconds" -}}
+{{- $factors := dict "ms" 1 "s" 1000 "m" 60000 "h" 3600000 "d" 86400000 -}}
+{{- $total := 0 -}}
+{{- range regexFindAll "[0-9]+[a-z]+" . -1 -}}
+  {{- $total = add $total (mul (regexFind "[0-9]+" . | int64) (get $factors (regexFind "[a-z]+" .))) -}}
+{{- end -}}
+{{- $total -}}
+{{- end -}}

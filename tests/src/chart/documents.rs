@@ -1,0 +1,114 @@
+//! `_defaults.tpl`, and the tables of the README.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use rules::{Kind, Severity};
+use serde_json::Value;
+
+use super::aliases::Aliases;
+use super::values::Entry;
+
+/// The defaults by path, for templates: a file of values is nothing that they can read.
+pub(super) fn defaults(entries: &[Entry]) -> String {
+    let lines =
+        entries.iter().filter(|entry| !entry.is_block()).map(|entry| format!("{}: {}\n", entry.path, entry.default));
+    let lines: String = lines.collect();
+    format!(
+        "{{{{/* The default of each value by its path: made from values.yaml by `make chart-docs`. */}}}}\n\
+         {{{{- define \"tocsin.defaults\" -}}}}\n{lines}{{{{- end -}}}}\n"
+    )
+}
+
+/// The README's tables by name.
+pub(super) fn tables(entries: &[Entry], aliases: &Aliases) -> Vec<(&'static str, String)> {
+    let values = entries
+        .iter()
+        .filter(|entry| !entry.is_block())
+        .map(|entry| vec![format!("`{}`", entry.path), format!("`{}`", shown(&entry.default)), entry.words.clone()]);
+    let names = aliases.names.iter().map(|(alias, names)| {
+        let names: Vec<_> = names.iter().map(|name| format!("`{name}`")).collect();
+        vec![format!("`{alias}`"), names.join(", ")]
+    });
+    let without_effect = aliases.without_effect.iter().map(|(path, why)| vec![format!("`{path}`"), why.clone()]);
+    let kinds = Kind::all().map(|kind| {
+        let row = kind.row();
+        let thresholds: Vec<_> = row.thresholds.iter().map(|(name, value)| format!("`{name}` {value}")).collect();
+        vec![
+            row.name.to_owned(),
+            severity(row.severity).to_owned(),
+            span(row.sustain),
+            span(row.hold),
+            thresholds.join(", "),
+        ]
+    });
+    vec![
+        ("values", table(&["value", "default", "what it is"], values)),
+        ("aliases", table(&["name", "read as"], names)),
+        ("without-effect", table(&["value", "why"], without_effect)),
+        ("rules", table(&["kind", "severity", "sustain", "hold", "thresholds"], kinds)),
+    ]
+}
+
+/// The README with each table between its markers, `<!-- name -->` and `<!-- /name -->`.
+pub(super) fn fill(readme: &str, tables: &[(&str, String)]) -> Result<String> {
+    let mut readme = readme.to_owned();
+    for (name, table) in tables {
+        let (begin, end) = (format!("<!-- {name} -->\n"), format!("<!-- /{name} -->"));
+        let marked = readme.split_once(&begin).and_then(|(before, rest)| Some((before, rest.split_once(&end)?.1)));
+        let (before, after) = marked.with_context(|| format!("README.md has no {} … {end}", begin.trim()))?;
+        readme = format!("{before}{begin}{table}{end}{after}");
+    }
+    Ok(readme)
+}
+
+fn table(heads: &[&str], rows: impl Iterator<Item = Vec<String>>) -> String {
+    let heads: Vec<_> = heads.iter().map(|head| (*head).to_owned()).collect();
+    let rule = vec!["---".to_owned(); heads.len()];
+    let line = |cells: Vec<String>| format!("| {} |\n", cells.join(" | ").replace('\n', " "));
+    [heads, rule].into_iter().chain(rows).map(line).collect::<Vec<_>>().concat()
+}
+
+fn shown(default: &Value) -> String {
+    match default {
+        Value::String(text) if !text.is_empty() => text.clone(),
+        other => other.to_string(),
+    }
+}
+
+fn severity(severity: Severity) -> &'static str {
+    match severity {
+        Severity::Info => "info",
+        Severity::Warning => "warning",
+        Severity::Critical => "critical",
+    }
+}
+
+/// As one writes it in the values.
+fn span(span: Duration) -> String {
+    let seconds = span.as_secs();
+    let units = [("h", 3600), ("m", 60)].into_iter().find(|(_, unit)| seconds > 0 && seconds.is_multiple_of(*unit));
+    units.map_or_else(|| format!("{seconds}s"), |(name, unit)| format!("{}{name}", seconds / unit))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_table_stands_between_its_markers_and_nothing_else_changes() {
+        let readme = "# It\n<!-- a -->\nold\n<!-- /a -->\nend\n";
+        let filled = fill(readme, &[("a", "| new |\n".to_owned())]).expect("it has the markers");
+        assert_eq!(filled, "# It\n<!-- a -->\n| new |\n<!-- /a -->\nend\n");
+        assert_eq!(fill(&filled, &[("a", "| new |\n".to_owned())]).expect("again"), filled);
+        let error = fill(readme, &[("b", String::new())]).expect_err("no such markers");
+        assert_eq!(error.to_string(), "README.md has no <!-- b --> … <!-- /b -->");
+    }
+
+    #[test]
+    fn spans_are_written_in_the_largest_unit() {
+        for (seconds, text) in [(0, "0s"), (90, "90s"), (300, "5m"), (3600, "1h")] {
+            assert_eq!(span(Duration::from_secs(seconds)), text);
+        }
+    }
+}

@@ -1,0 +1,20 @@
+//! The chart, rendered by both helms and held against our programs, its documentation, and the rules for pods.
+//!
+//! `ci/*-values.yaml` of the chart is the matrix; what is asked of every installation is asked of each of them.
+
+#[path = "chart/aliases.rs"]
+mod aliases;
+#[path = "chart/installation.rs"]
+mod installation;
+#[path = "chart/matrix.rs"]
+mod matrix;
+#[path = "chart/pods.rs"]
+mod pods;
+#[path = "chart/program.rs"]
+mod program;
+#[path = "chart/rights.rs"]
+mod rights;
+#[path = "chart/seeds.rs"]
+mod seeds;
+#[path = "chart/values.rs"]
+mod values;

@@ -1,0 +1,73 @@
+//! Who may do what, to the letter: a right that is added shows here.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+use tocsin_tests::chart;
+
+use crate::installation::{of_kinds, rendered, with, with_file};
+
+/// Without values: who, where, what, which verbs.
+const DEFAULT: &str = "\
+tocsin-aggregator everywhere: authentication.k8s.io/tokenreviews create
+tocsin-aggregator everywhere: namespaces kube-system get
+tocsin-aggregator everywhere: nodes list watch
+tocsin-aggregator everywhere: pods get list watch
+tocsin-aggregator kube-node-lease: coordination.k8s.io/leases get
+tocsin-aggregator tocsin: configmaps tocsin-trust get patch
+tocsin-aggregator tocsin: secrets tocsin-serving get patch
+tocsin-node-agent everywhere: pods list watch
+tocsin-node-agent tocsin: configmaps tocsin-trust get
+";
+
+#[test]
+fn the_rights_are_these_and_no_more() {
+    assert_eq!(rights(&rendered(&with(&[]))), DEFAULT);
+}
+
+#[test]
+fn a_certificate_of_ones_own_is_only_read() {
+    let rights = rights(&rendered(&with_file(&chart::folder().join("ci/own-certificate-values.yaml"))));
+    assert_eq!(rights, DEFAULT.replace("secrets tocsin-serving get patch", "secrets tocsin-cert get"));
+}
+
+#[test]
+fn further_rules_are_the_aggregators() {
+    let rights = rights(&rendered(&with_file(&chart::folder().join("ci/restricted-values.yaml"))));
+    let more = "tocsin-aggregator everywhere: apps/statefulsets get list watch\n";
+    assert_eq!(rights, format!("{more}{DEFAULT}"));
+}
+
+/// One line for each resource that a ServiceAccount has rights on.
+fn rights(objects: &[Value]) -> String {
+    let words = |list: &Value| {
+        let words = list.as_array().into_iter().flatten().map(|word| word.as_str().expect("a word").to_owned());
+        words.collect::<Vec<_>>()
+    };
+    let key = |kind: &Value, namespace: &Value, name: &Value| format!("{kind} {namespace} {name}");
+    let granted: BTreeMap<_, _> = of_kinds(objects, &["ClusterRole", "Role"])
+        .map(|role| (key(&role["kind"], &role["metadata"]["namespace"], &role["metadata"]["name"]), &role["rules"]))
+        .collect();
+    let mut lines = Vec::new();
+    let mut bound = 0;
+    for binding in of_kinds(objects, &["ClusterRoleBinding", "RoleBinding"]) {
+        let (role, namespace) = (&binding["roleRef"], &binding["metadata"]["namespace"]);
+        bound += 1;
+        let [subject] = &binding["subjects"].as_array().expect("subjects")[..] else { panic!("{binding}") };
+        assert_eq!((&subject["kind"], &subject["namespace"]), (&"ServiceAccount".into(), &"tocsin".into()));
+        let who =
+            format!("{} {}", subject["name"].as_str().expect("a name"), namespace.as_str().unwrap_or("everywhere"));
+        for rule in granted[&key(&role["kind"], namespace, &role["name"])].as_array().expect("rules") {
+            let what_for = [words(&rule["resourceNames"]), words(&rule["verbs"])].concat().join(" ");
+            for resource in words(&rule["resources"]) {
+                for group in words(&rule["apiGroups"]) {
+                    let group = if group.is_empty() { group } else { format!("{group}/") };
+                    lines.push(format!("{who}: {group}{resource} {what_for}\n"));
+                }
+            }
+        }
+    }
+    assert_eq!(bound, granted.len(), "every role is bound once");
+    lines.sort();
+    lines.concat()
+}

@@ -1,0 +1,159 @@
+//! Wrong values: each is found when the chart is rendered, and the message says which and what to do. And missing ones.
+
+use tocsin_tests::chart;
+
+use crate::installation::{notes, refused, release, rendered, with};
+
+#[test]
+fn a_typo_fails_with_its_name() {
+    for (set, key) in [
+        ("clusterNam=x", "'clusterNam'"),
+        ("aggregator.imgae.tag=1", "'imgae'"),
+        ("nodeAgent.image.tga=1", "'tga'"),
+        ("ingest.ulr=x", "'ulr'"),
+        ("sinks.team.type=stdout,sinks.team.minSeverty=info", "'minSeverty'"),
+        ("rules.CrashLoopBackof.sustain=1m", "'CrashLoopBackof'"),
+        ("rules.CrashLoopBackOff.restart=1", "'restart'"),
+        ("rbac.namespaceRestrictions.enabled=true", "'namespaceRestrictions'"),
+        ("config.tokn=x", "'tokn'"),
+        ("k8s_watch.batchsize=1", "'batchsize'"),
+        ("networkPolicy.enable=true", "'enable'"),
+    ] {
+        refused(&with(&[set]), &["additional properties", key]);
+    }
+    rendered(&with(&["global.anything=x"]));
+}
+
+#[test]
+fn a_value_of_the_wrong_form_fails_with_its_path() {
+    for (set, path) in [
+        ("ingest.url=collector.example.com", "/ingest/url"),
+        ("ingest.url=https://user:secret@collector.example.com", "/ingest/url"),
+        ("ingest.timeout=10", "/ingest/timeout"),
+        ("ingest.minSeverity=high", "/ingest/minSeverity"),
+        ("sinks.team.url=https://x.example", "/sinks/team"),
+        ("sinks.team.type=slack", "/sinks/team/type"),
+        ("sinks.Team.type=stdout", "/sinks"),
+        ("rules.ImagePull.sustain=2 minutes", "/rules/ImagePull/sustain"),
+        ("rules.CrashLoopBackOff.restarts=many", "/rules/CrashLoopBackOff/restarts"),
+        ("watchNamespaces={Team_A}", "/watchNamespaces/0"),
+        ("systemNamespaces=some", "/systemNamespaces"),
+        ("aggregator.replicas=0", "/aggregator/replicas"),
+        ("aggregator.image.digest=latest", "/aggregator/image/digest"),
+        ("nodeAgent.resources.limit.memory=1Gi", "/nodeAgent/resources"),
+        ("imagePullSecrets[0].nam=x", "/imagePullSecrets/0"),
+    ] {
+        refused(&with(&[set]), &[path]);
+    }
+}
+
+#[test]
+fn what_cannot_work_together_fails_with_the_fix() {
+    let many: Vec<_> = (0..16).map(|number| format!("sinks.s{number}.type=stdout")).collect();
+    let many = many.join(",");
+    for (sets, says) in [
+        (&["logLevel=loud"][..], "logLevel: there is no level \"loud\": use error, warn, info, debug or trace"),
+        (
+            &["token=x", "existingSecret=y"],
+            "token and existingSecret are both set, and only one can be meant: leave one of them out",
+        ),
+        (
+            &["ingest.url=https://x.example"],
+            "ingest.url needs a token: set existingSecret (or token), or use a sink that needs none",
+        ),
+        (
+            &["ingest.url=http://x.example", "token=t"],
+            "ingest.url: a token is sent over https only: begin the address with https://, or leave the token out",
+        ),
+        (
+            &["ingest.url=https://x.example", "token=t", "sinks.ingest.type=stdout"],
+            "sinks.ingest: the name is taken by ingest.url: choose another",
+        ),
+        (
+            &["sinks.team.type=webhook"],
+            "sinks.team.url must be set to an address, for example https://hooks.example.com/tocsin",
+        ),
+        (
+            &["sinks.log.type=stdout", "sinks.log.url=https://x.example"],
+            "sinks.log.url means nothing to a sink of type stdout: leave it out",
+        ),
+        (
+            &["sinks.team.type=webhook", "sinks.team.url=https://x.example", "sinks.team.batch=5"],
+            "sinks.team.batch: a webhook gets one record a request: leave it out",
+        ),
+        (
+            &["sinks.team.type=webhook", "sinks.team.url=http://x.example", "sinks.team.existingSecret=y"],
+            "sinks.team.url: a token is sent over https only",
+        ),
+        (
+            &[
+                "sinks.team.type=webhook",
+                "sinks.team.url=https://x.example",
+                "sinks.team.existingSecret=y",
+                "sinks.team.token=x",
+            ],
+            "sinks.team: token and existingSecret are both set",
+        ),
+        (
+            &["sinks.team.type=webhook", "sinks.team.url=https://x.example", "sinks.team.timeout=2m"],
+            "sinks.team.timeout must be from 1s to 1m, found 2m",
+        ),
+        (&[&many], "sinks: at most 15, found 16"),
+        (&["rules.ImagePull.hold=25h"], "rules.ImagePull.hold must be from 0s to 24h, found 25h"),
+        (&["reporting.heartbeat=10m"], "reporting.heartbeat must be from 1s to 5m, found 10m"),
+        (&["reporting.session=30s"], "reporting.session must be from 1m to 24h, found 30s"),
+        (
+            &["rbac.namespaceRestriction.enabled=true"],
+            "rbac.namespaceRestriction.namespaces must name at least one namespace, or set rbac.namespaceRestriction.enabled=false",
+        ),
+    ] {
+        refused(&with(sets), &[says]);
+    }
+    rendered(&with(&["sinks.team.type=webhook", "sinks.team.url=http://127.0.0.1:80/x", "sinks.team.token=t"]));
+    rendered(&with(&["rules.ImagePull.hold=23h59m60s", "logLevel=Warning"]));
+}
+
+#[test]
+fn the_name_of_the_cluster_must_be_said_and_all_that_is_wrong_is_said_at_once() {
+    let sets = ["--set", "logLevel=loud", "--set", "agentToken=x", "--set", "apiKey=y"].map(str::to_owned);
+    let all = [
+        "clusterName must be set: it is in every message, for example --set clusterName=prod-eu-1",
+        "there is no level \"loud\"",
+        "agentToken and apiKey differ",
+    ];
+    refused(&[release(), sets.to_vec()].concat(), &all);
+}
+
+/// After `helm upgrade --reuse-values` the values of the former chart are all that there is.
+#[test]
+fn a_value_that_is_missing_is_its_default() {
+    let expected = rendered(&with(&[]));
+    let entries = chart::entries().expect("they are there");
+    for entry in entries.iter().filter(|entry| entry.path != "clusterName") {
+        assert_eq!(rendered(&with(&[&format!("{}=null", entry.path)])), expected, "without {}", entry.path);
+    }
+    let tops = entries.iter().filter(|entry| !entry.path.contains('.') && entry.path != "clusterName");
+    let none: Vec<_> = tops.map(|entry| format!("{}=null", entry.path)).collect();
+    assert_eq!(rendered(&with(&none.iter().map(String::as_str).collect::<Vec<_>>())), expected, "without any");
+}
+
+#[test]
+fn part_of_a_default_can_be_taken_away() {
+    let objects = rendered(&with(&["nodeAgent.resources.limits=null"]));
+    let pod = &crate::installation::object(&objects, "DaemonSet", "-node-agent")["spec"]["template"]["spec"];
+    assert_eq!(pod["containers"][0]["resources"].get("limits"), None);
+}
+
+#[test]
+fn the_notes_say_where_issues_go_and_what_is_needed() {
+    let sets = ["existingSecret=creds", "ingest.url=https://x.example", "ingest.minSeverity=critical"];
+    let notes = notes(&with(&sets));
+    for says in [
+        "watches the cluster prod-eu-1",
+        "rollout status deployment/tocsin-aggregator daemonset/tocsin-node-agent",
+        "ingest: ingest, https://x.example, critical and above",
+        "ingest needs the Secret creds: without it the aggregator's pod does not start.",
+    ] {
+        assert!(notes.contains(says), "{notes}");
+    }
+}
