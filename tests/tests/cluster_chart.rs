@@ -1,6 +1,6 @@
 //! The chart on a real cluster, by real helm, with the images as they are shipped: it installs with one line into a namespace
-//! that enforces `restricted` Pod Security, tells a real failure, takes a change over without rolling a pod, and leaves
-//! nothing behind.
+//! that enforces `restricted` Pod Security, tells a real failure, goes on when the leader's pod goes, takes a change over
+//! without rolling a pod, and leaves nothing behind.
 
 use std::collections::BTreeSet;
 use std::process::{Command, Stdio};
@@ -48,7 +48,7 @@ fn one_line_installs_it_and_a_real_failure_is_told() -> Result<()> {
     if let Err(error) = played {
         return Err(error.context(state(&cluster)));
     }
-    // Helm waits for what it has made itself, and pods go a moment after that.
+    // Helm waits for what it has made itself: pods and the Lease go a moment after that.
     cluster.wait_for("nothing is left behind", LIMIT, |cluster| {
         let after = objects(cluster)?;
         ensure!(after == before, "left behind: {:#?}", after.difference(&before).collect::<Vec<_>>());
@@ -68,10 +68,19 @@ fn play(cluster: &Cluster, runtime: &Runtime, outside: &Receiver) -> Result<()> 
     let release = [OWN, &chart, "--namespace", OWN, "--wait", "--timeout=3m"];
     helm(cluster, &[&["install"], &release[..], &values, &quick].concat()).context("installing")?;
 
-    let pods = own_pods(cluster)?;
-    ensure!(pods.len() == 2, "an agent and an aggregator: {pods:?}");
+    ensure!(own_pods(cluster)?.len() == 3, "an agent and two aggregators: {:?}", own_pods(cluster)?);
     cluster.apply(&crashing("first").to_string())?;
     until_told(runtime, outside, "first", "firing")?;
+
+    let first = leader(cluster, |_| true)?;
+    cluster.kubectl(&["delete", "pod", "-n", OWN, &first])?;
+    leader(cluster, |pod| pod != first).context("another one leads")?;
+    cluster.apply(&crashing("second").to_string())?;
+    until_told(runtime, outside, "second", "firing").context("by another leader")?;
+
+    cluster.kubectl(&["rollout", "status", "-n", OWN, &format!("deployment/{OWN}-aggregator"), "--timeout=60s"])?;
+    let pods = own_pods(cluster)?;
+    ensure!(pods.len() == 3, "an agent and two aggregators again: {pods:?}");
 
     // Such that the second one is none.
     let off = ["--set", "rules.CrashLoopBackOff.enabled=false", "--set", "sinks.log.type=stdout"];
@@ -98,6 +107,14 @@ fn every_matrix_entry_passes_a_strict_dry_run(cluster: &Cluster) -> Result<()> {
         applied.with_context(|| format!("dry run of {}", values.display()))?;
     }
     Ok(())
+}
+
+/// The pod that leads, once it is one that is meant.
+fn leader(cluster: &Cluster, is_meant: impl Fn(&str) -> bool) -> Result<String> {
+    cluster.watch(&["lease", "-n", OWN, &format!("{OWN}-leader")], LIMIT, |lease| {
+        let (pod, _) = lease["spec"]["holderIdentity"].as_str()?.rsplit_once('_')?;
+        is_meant(pod).then(|| pod.to_owned())
+    })
 }
 
 /// Waits until an issue of that Deployment has been told so.
@@ -155,12 +172,15 @@ fn crashing(name: &str) -> Value {
 /// What there is and what it said, for errors.
 fn state(cluster: &Cluster) -> String {
     let said = |arguments: &[&str]| cluster.kubectl(arguments).unwrap_or_else(|error| format!("{error:#}"));
-    let logs = |workload: &str| said(&["logs", "-n", OWN, workload, "--tail=40"]);
+    let logs = |part: &str| {
+        let selector = format!("--selector=app.kubernetes.io/component={part}");
+        said(&["logs", "-n", OWN, &selector, "--prefix", "--tail=40"])
+    };
     [
         said(&["get", "pods", "-A", "-o", "wide"]),
         said(&["get", "events", "-n", OWN]),
-        logs(&format!("deployment/{OWN}-aggregator")),
-        logs(&format!("daemonset/{OWN}-node-agent")),
+        logs("aggregator"),
+        logs("node-agent"),
     ]
     .join("\n")
 }

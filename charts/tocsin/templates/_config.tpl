@@ -18,9 +18,6 @@
 {{- if $settings.rbac.namespaceRestriction.enabled -}}
   {{- $watched = $settings.rbac.namespaceRestriction.namespaces -}}
 {{- end -}}
-{{- $selector := include "tocsin.selector" (dict "root" .root "component" "node-agent") | fromYaml -}}
-{{- $terms := list -}}
-{{- range $label, $value := $selector -}}{{- $terms = append $terms (printf "%s=%s" $label $value) -}}{{- end -}}
 {{- $sinks := dict -}}
 {{- range $name, $given := include "tocsin.sinks" $settings | fromYaml -}}
   {{- $sink := omit $given "token" "existingSecret" "existingSecretKey" -}}
@@ -44,7 +41,7 @@
       "agents" (merge (dict
         "serviceAccount" (printf "%s/%s" $namespace $settings.names.nodeAgent)
         "daemonSet" (printf "%s/%s" $namespace $settings.names.nodeAgent)
-        "podSelector" (join "," $terms)
+        "podSelector" (include "tocsin.selector.text" (dict "root" .root "component" "node-agent"))
         "audience" (include "tocsin.audience" .)) $settings.reporting)
       "sinks" $sinks -}}
 {{- toYaml $config -}}

@@ -59,7 +59,7 @@ nodeAgent.livenessProbe: {"httpGet":{"path":"/livez","port":"metrics"},"periodSe
 nodeAgent.readinessProbe: {"httpGet":{"path":"/readyz","port":"metrics"},"periodSeconds":10,"timeoutSeconds":5}
 nodeAgent.updateStrategy: {"rollingUpdate":{"maxUnavailable":"10%"},"type":"RollingUpdate"}
 nodeAgent.terminationGracePeriodSeconds: 15
-aggregator.replicas: 1
+aggregator.replicas: 2
 aggregator.image.repository: "tocsin/aggregator"
 aggregator.image.tag: ""
 aggregator.image.digest: ""

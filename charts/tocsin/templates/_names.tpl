@@ -20,6 +20,7 @@ config: {{ $fullname }}-config
 tokens: {{ $fullname }}-tokens
 serving: {{ $fullname }}-serving
 trust: {{ $fullname }}-trust
+leader: {{ $fullname }}-leader
 {{- end -}}
 
 {{/* What selects the pods of a component: {root, component}. It must never change. */}}
@@ -27,6 +28,15 @@ trust: {{ $fullname }}-trust
 app.kubernetes.io/name: {{ .root.Values.nameOverride | default .root.Chart.Name }}
 app.kubernetes.io/instance: {{ .root.Release.Name }}
 app.kubernetes.io/component: {{ .component }}
+{{- end -}}
+
+{{/* The same as kubectl takes it: {root, component}. */}}
+{{- define "tocsin.selector.text" -}}
+{{- $terms := list -}}
+{{- range $label, $value := include "tocsin.selector" . | fromYaml -}}
+  {{- $terms = append $terms (printf "%s=%s" $label $value) -}}
+{{- end -}}
+{{- join "," $terms -}}
 {{- end -}}
 
 {{/* An object's metadata: {root, settings, component, name, namespace (default: the release's; "-" for none), labels, annotations}. */}}

@@ -72,6 +72,45 @@ fn agents_run_on_every_linux_node_with_a_kubelet_and_are_replaced_a_few_at_a_tim
 }
 
 #[test]
+fn one_of_two_aggregators_is_always_there() {
+    let objects = rendered(&with(&[]));
+    let aggregators = &object(&objects, "Deployment", "-aggregator")["spec"];
+    assert_eq!(aggregators["replicas"], 2);
+    let rolling = json!({"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}});
+    assert_eq!(aggregators["strategy"], rolling);
+    let apart = &aggregators["template"]["spec"]["affinity"]["podAntiAffinity"];
+    let term = &apart["preferredDuringSchedulingIgnoredDuringExecution"][0]["podAffinityTerm"];
+    assert_eq!(term["topologyKey"], "kubernetes.io/hostname");
+    assert_eq!(term["labelSelector"], aggregators["selector"]);
+    let budget = &object(&objects, "PodDisruptionBudget", "-aggregator")["spec"];
+    assert_eq!((&budget["maxUnavailable"], &budget["selector"]), (&json!(1), &aggregators["selector"]));
+}
+
+#[test]
+fn no_budget_stands_in_the_way_of_a_drain_where_there_is_one_aggregator() {
+    for set in ["aggregator.replicas=1", "aggregator.podDisruptionBudget.enabled=false"] {
+        let objects = rendered(&with(&[set, "aggregator.podDisruptionBudget.maxUnavailable=0"]));
+        assert_eq!(of_kinds(&objects, &["PodDisruptionBudget"]).count(), 0, "{set}");
+    }
+}
+
+/// One pod of an earlier rollout and one of a later run at once, with one replica, too.
+#[test]
+fn aggregators_choose_a_leader_however_many_there_are() {
+    for set in ["aggregator.replicas=1", "aggregator.replicas=9"] {
+        let objects = rendered(&with(&[set]));
+        let container = &object(&objects, "Deployment", "-aggregator")["spec"]["template"]["spec"]["containers"][0];
+        for argument in ["--lease=tocsin-leader", "--deployment=tocsin-aggregator"] {
+            assert!(container["args"].as_array().is_some_and(|args| args.contains(&json!(argument))), "{container}");
+        }
+        for (variable, field) in [("TOCSIN_POD_NAME", "metadata.name"), ("TOCSIN_POD_IP", "status.podIP")] {
+            let given = json!({"name": variable, "valueFrom": {"fieldRef": {"fieldPath": field}}});
+            assert!(container["env"].as_array().is_some_and(|env| env.contains(&given)), "{container}");
+        }
+    }
+}
+
+#[test]
 fn what_is_said_of_the_pods_is_in_both() {
     let objects = rendered(&with_file(&chart::folder().join("ci").join(USERS_OWN)));
     for workload in of_kinds(&objects, &["DaemonSet", "Deployment"]) {

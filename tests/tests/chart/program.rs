@@ -83,6 +83,8 @@ fn checked(kind: &str, name: &str, arguments: &[String]) -> Result<(), String> {
         let value = match variable["valueFrom"]["fieldRef"]["fieldPath"].as_str() {
             Some("metadata.namespace") => "tocsin",
             Some("spec.nodeName") => "node-1",
+            Some("metadata.name") => "tocsin-aggregator-7d9f-x",
+            Some("status.podIP") => "fd00::7",
             _ => variable["value"].as_str().expect("a value"),
         };
         command.env(variable["name"].as_str().expect("a name"), value);

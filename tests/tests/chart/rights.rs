@@ -14,7 +14,10 @@ tocsin-aggregator everywhere: namespaces kube-system get
 tocsin-aggregator everywhere: nodes list watch
 tocsin-aggregator everywhere: pods get list watch
 tocsin-aggregator kube-node-lease: coordination.k8s.io/leases get
+tocsin-aggregator tocsin: apps/deployments tocsin-aggregator get
 tocsin-aggregator tocsin: configmaps tocsin-trust get patch
+tocsin-aggregator tocsin: coordination.k8s.io/leases create
+tocsin-aggregator tocsin: coordination.k8s.io/leases tocsin-leader get patch
 tocsin-aggregator tocsin: secrets tocsin-serving get patch
 tocsin-node-agent everywhere: pods list watch
 tocsin-node-agent tocsin: configmaps tocsin-trust get
