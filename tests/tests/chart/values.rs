@@ -145,6 +145,14 @@ fn part_of_a_default_can_be_taken_away() {
 }
 
 #[test]
+fn the_notes_say_for_which_name_a_certificate_of_ones_own_must_be() {
+    let notes = notes(&with(&["tls.existingSecret=cert"]));
+    let says =
+        "The aggregators wait for the Secret cert, whose certificate must be for\n  tocsin-aggregator.tocsin.svc\n";
+    assert!(notes.contains(says), "{notes}");
+}
+
+#[test]
 fn the_notes_say_where_issues_go_and_what_is_needed() {
     let sets = ["existingSecret=creds", "ingest.url=https://x.example", "ingest.minSeverity=critical"];
     let notes = notes(&with(&sets));
@@ -152,7 +160,7 @@ fn the_notes_say_where_issues_go_and_what_is_needed() {
         "watches the cluster prod-eu-1",
         "rollout status deployment/tocsin-aggregator daemonset/tocsin-node-agent",
         "ingest: ingest, https://x.example, critical and above",
-        "ingest needs the Secret creds: without it the aggregator's pod does not start.",
+        "ingest needs the Secret creds: without it the aggregators' pods do not start.",
     ] {
         assert!(notes.contains(says), "{notes}");
     }
