@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use process::backoff::Backoff;
 use rules::{Incarnation, Severity, Time};
 
 use crate::dedupe::IssueKey;
@@ -104,6 +105,7 @@ pub struct Outbox {
     /// Part of a batch that was refused: only so many at once until the culprit is found.
     bisect: Option<usize>,
     health: Health,
+    backoff: Backoff,
     not_before: Time,
     random: fastrand::Rng,
 }
@@ -142,6 +144,7 @@ impl Outbox {
             in_flight: Vec::new(),
             bisect: None,
             health: Health::Working,
+            backoff: Backoff::new(BACKOFF_FIRST, BACKOFF_MAX),
             not_before: now,
             random: fastrand::Rng::with_seed(seed),
         };
@@ -240,12 +243,12 @@ impl Outbox {
         let batch = std::mem::take(&mut self.in_flight);
         match outcome {
             Outcome::Delivered => {
-                self.health = Health::Working;
+                self.succeed(Health::Working);
                 self.bisect = None;
                 batch.into_iter().filter_map(|issue| self.confirm(issue, Fate::Delivered)).collect()
             }
             Outcome::Refused => {
-                self.health = Health::Working;
+                self.succeed(Health::Working);
                 if batch.len() > 1 {
                     self.bisect = Some(batch.len().div_ceil(2));
                     return Vec::new();
@@ -254,7 +257,7 @@ impl Outbox {
                 batch.into_iter().filter_map(|issue| self.confirm(issue, Fate::Quarantined)).collect()
             }
             Outcome::Unauthorized => {
-                self.health = Health::Unauthorized;
+                self.succeed(Health::Unauthorized);
                 self.not_before = now + UNAUTHORIZED_PROBE;
                 Vec::new()
             }
@@ -361,15 +364,17 @@ impl Outbox {
         Some((issue, intent, fate))
     }
 
-    /// Counts a failure; the pause after it, full jitter.
+    /// Counts a failure; the pause after it.
     fn fail(&mut self) -> Duration {
-        let failures = match self.health {
-            Health::Failing(failures) => failures.saturating_add(1),
-            Health::Working | Health::Unauthorized => 1,
-        };
-        self.health = Health::Failing(failures);
-        let ceiling = BACKOFF_FIRST.saturating_mul(1 << (failures - 1).min(16)).min(BACKOFF_MAX);
-        ceiling.mul_f64(self.random.f64())
+        let pause = self.backoff.next(&mut self.random);
+        self.health = Health::Failing(self.backoff.failures());
+        pause
+    }
+
+    /// The sink has answered, whatever it said.
+    fn succeed(&mut self, health: Health) {
+        self.health = health;
+        self.backoff.reset();
     }
 }
 
