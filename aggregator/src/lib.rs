@@ -89,6 +89,7 @@ pub async fn run(launch: Launch) -> Result<(), Exit> {
         api_listen,
         certificate,
         election,
+        told_log,
         process: ProcessConfig { access, metrics_listen, log_level: _, log_format: _, shutdown_deadline, check },
     } = launch;
     let (reload, config) = Reload::begin(&config, &namespace).await.map_err(Exit::Usage)?;
@@ -116,7 +117,19 @@ pub async fn run(launch: Launch) -> Result<(), Exit> {
     let shown = Shown { readiness: readiness.clone(), liveness: liveness.clone(), registry: Arc::new(registry) };
     let showing = port::serve(admin, "admin_connection", tasks.clone(), clock.clone(), shown);
     tasks.spawn("admin", Stage::Background, showing);
-    let start = Start { namespace, election, clock, client, certificate, tasks, phases, readiness, liveness, metrics };
+    let start = Start {
+        namespace,
+        election,
+        told_log,
+        clock,
+        client,
+        certificate,
+        tasks,
+        phases,
+        readiness,
+        liveness,
+        metrics,
+    };
     let mut ending = pin!(shutdown.run(shutdown_deadline));
     tokio::select! {
         ended = &mut ending => return Ok(ended?),

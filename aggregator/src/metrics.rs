@@ -26,6 +26,7 @@ use crate::ingest::server::Counts;
 use crate::leader::{self, Leadership};
 use crate::observe::{Healths, Seen};
 use crate::pipeline::Pipeline;
+use crate::told_log::keeper::{self, Written};
 
 /// All metrics. Before the process knows which cluster it is in there are no figures yet; its port answers all the same.
 pub struct Metrics {
@@ -57,6 +58,8 @@ pub struct Leading {
     pub seen: watch::Receiver<Seen>,
     /// What was sent.
     pub attempts: Attempts,
+    /// What of it stands where a successor finds it.
+    pub told: Written,
 }
 
 /// What the pipeline's figures are at one moment.
@@ -109,6 +112,7 @@ impl Collector for Metrics {
         leading.encode_findings(&mut out, &figures)?;
         encode_sinks(&mut out, &figures)?;
         out.registered("sink_attempts", "Attempts to send a batch, by outcome", &leading.attempts.family())?;
+        leading.encode_told_log(&mut out)?;
         leading.encode_watches(&mut out)
     }
 }
@@ -195,6 +199,13 @@ impl Leading {
             "Whether issues wait for agents that have not reported since the start",
             u64::from(figures.is_resyncing),
         )
+    }
+
+    fn encode_told_log(&self, out: &mut Out<'_>) -> fmt::Result {
+        let Some(keeper::Counts { writes, unwritten, left_out }) = self.told.counts() else { return Ok(()) };
+        out.registered("told_log_writes", "Writes of what was told, by object and outcome", writes)?;
+        out.registered("told_log_unwritten_sends", "Batches that left before the told-log had them", unwritten)?;
+        out.registered("told_log_left_out", "Issues that had no room in the told-log", left_out)
     }
 
     fn encode_watches(&self, out: &mut Out<'_>) -> fmt::Result {

@@ -115,6 +115,7 @@ impl Observe {
 
     /// Observes until it is dropped; `pulse` beats on every turn.
     pub async fn run(mut self, pulse: Pulse) -> anyhow::Result<()> {
+        self.adopt();
         let mut leases = FuturesUnordered::new();
         loop {
             pulse.beat();
@@ -149,6 +150,15 @@ impl Observe {
         }
     }
 
+    /// Goes on with what a predecessor told.
+    fn adopt(&mut self) {
+        let sight = &mut self.sight;
+        self.core.with(|pipeline, now| {
+            let adopted = sight.adopt(pipeline.dedupe().recalled_own(), now);
+            pipeline.on_own_adopted(&adopted, now);
+        });
+    }
+
     fn next_deadline(&self) -> Time {
         let deadline = self.sight.next_deadline();
         let (is_resyncing, now) = self.core.quietly(|pipeline, now| (pipeline.dedupe().is_resyncing(), now));
@@ -163,6 +173,9 @@ impl Observe {
             // While it is not known who is expected, only the window ends the wait: nobody is called like that.
             let expected = self.sight.expected().unwrap_or_else(|| vec![Arc::from("")]);
             self.core.with(|pipeline, now| pipeline.on_expected(expected.iter().map(|node| &**node), now));
+        }
+        if let Some(nodes) = self.sight.nodes() {
+            self.core.with(|pipeline, now| pipeline.on_nodes_known(&nodes, now));
         }
         let steps = self.sight.on_tick(&heard, now);
         self.seen.send_replace(Seen { strength: self.sight.strength(&heard, now), shed: self.sight.shed() });

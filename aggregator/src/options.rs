@@ -10,6 +10,7 @@ use rules::name::{is_label, is_object_name};
 
 use crate::certificates::Origin;
 use crate::leader::Election;
+use crate::told_log::keeper;
 
 /// Where a Secret is mounted, as a rule.
 const TLS_CERT: &str = "/var/run/tocsin/tls/tls.crt";
@@ -68,6 +69,10 @@ pub struct Options {
     /// The Deployment of the aggregators, with which the Lease goes
     #[arg(long, env = "TOCSIN_DEPLOYMENT", default_value = "tocsin-aggregator", value_name = "NAME")]
     deployment: String,
+    /// Where a successor finds what was told: the ConfigMaps NAME-journal and NAME-snapshot-0 to -3 of the namespace, to be
+    /// created without data; without it, what was told is remembered in memory
+    #[arg(long, env = "TOCSIN_TOLD_LOG", value_name = "NAME")]
+    told_log: Option<String>,
     #[command(flatten)]
     process: ProcessOptions,
 }
@@ -87,6 +92,8 @@ pub struct Launch {
     pub certificate: CertificateFrom,
     /// How one of several aggregators is chosen; `None`: this one is alone.
     pub election: Option<Election>,
+    /// What the objects are named after in which a successor finds what was told; `None`: memory only.
+    pub told_log: Option<String>,
     /// What every program goes by.
     pub process: ProcessConfig,
 }
@@ -133,6 +140,7 @@ impl Options {
             leader_election,
             lease,
             deployment,
+            told_log,
             process,
         } = self;
         if !is_object_name(&namespace) {
@@ -154,6 +162,7 @@ impl Options {
             api_listen,
             certificate,
             election: election((pod_name, pod_ip), &leader_election, lease, deployment)?,
+            told_log: told_log_name(told_log)?,
             process: process.resolve()?,
         })
     }
@@ -226,6 +235,16 @@ fn election(
         lease: object_name("lease", lease)?,
         deployment: object_name("deployment", deployment)?,
     }))
+}
+
+/// What the objects of the told-log are named after.
+fn told_log_name(name: Option<String>) -> Result<Option<String>, Invalid> {
+    let Some(name) = present::<String>(name) else { return Ok(None) };
+    let (journal, shards) = keeper::names(&name);
+    match std::iter::once(&journal).chain(&shards).all(|name| is_object_name(name)) {
+        true => Ok(Some(name)),
+        false => Err(invalid("told-log", format!("no ConfigMap can be named {journal:?}"))),
+    }
 }
 
 fn object_name(option: &'static str, given: String) -> Result<String, Invalid> {
@@ -316,6 +335,15 @@ mod tests {
         ] {
             assert_eq!(resolve(args).expect_err(&problem).to_string(), problem);
         }
+    }
+
+    #[test]
+    fn what_was_told_is_kept_in_objects_of_that_name_and_else_in_memory() {
+        let told_log = |arg: &str| resolve(&[arg]).map(|launch| launch.told_log).map_err(|error| error.to_string());
+        assert_eq!(told_log("--told-log="), Ok(None));
+        assert_eq!(told_log("--told-log=tocsin-told"), Ok(Some("tocsin-told".to_owned())));
+        assert_eq!(told_log("--told-log=T"), Err("--told-log: no ConfigMap can be named \"T-journal\"".to_owned()));
+        assert!(told_log(&format!("--told-log={}", "t".repeat(243))).is_err(), "with -snapshot-0 it is too long");
     }
 
     #[test]

@@ -221,21 +221,18 @@ impl Pipeline {
         self.carry_out(now);
     }
 
-    /// Every agent that should be heard was heard at `until` or later: what happened before that was reported.
-    pub fn on_all_heard(&mut self, until: Time) {
-        if !self.dedupe.is_resyncing() && self.dedupe.accounts().pending() == 0 {
-            self.told_log.on_nothing_unsettled(until);
-        }
-    }
-
     /// What was told, as a successor is to find it.
     pub fn told_log(&mut self) -> &mut ToldLog {
         &mut self.told_log
     }
 
-    /// What the snapshot of the told-log lacks, by shard.
-    pub fn fold(&mut self) -> Vec<(usize, Page)> {
+    /// What the snapshot of the told-log lacks, by shard, once it knows what only we know.
+    pub fn fold(&mut self, now: Time) -> Vec<(usize, Page)> {
         self.told_log.on_orphans(self.dedupe.orphans(ORPHANS_MAX));
+        let is_settled = !self.dedupe.is_resyncing() && self.dedupe.accounts().pending() == 0;
+        if let Some(until) = self.sessions.all_saw_until(now).filter(|_| is_settled) {
+            self.told_log.on_nothing_unsettled(until);
+        }
         self.told_log.snapshot()
     }
 

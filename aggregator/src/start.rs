@@ -24,6 +24,7 @@ use crate::metrics::{Leading, Metrics, Standing};
 use crate::observe::Observe;
 use crate::pipeline::Pipeline;
 use crate::ticker;
+use crate::told_log::keeper::{Keeper, Written};
 use crate::verify::Verify;
 
 /// What the parts are made from.
@@ -31,6 +32,8 @@ pub(crate) struct Start {
     pub(crate) namespace: String,
     /// `None`: this process is alone, and leads.
     pub(crate) election: Option<Election>,
+    /// What the objects are named after in which a successor finds what was told; `None`: it is remembered in memory.
+    pub(crate) told_log: Option<String>,
     pub(crate) clock: Clock,
     pub(crate) client: Client,
     pub(crate) certificate: Certificate,
@@ -43,6 +46,8 @@ pub(crate) struct Start {
 
 /// What leading is made from.
 struct Lead {
+    namespace: String,
+    told_log: Option<String>,
     clock: Clock,
     client: Client,
     config: watch::Receiver<Arc<Config>>,
@@ -65,8 +70,19 @@ impl Start {
     /// Starts what every replica does, and the rest when this one leads. Returns when everything runs, or when the process
     /// ends before it leads.
     pub(crate) async fn all(self, reload: Reload, mut config: Config, agents: TcpListener, api: TcpListener) {
-        let Self { namespace, election, clock, client, mut certificate, tasks, phases, readiness, liveness, metrics } =
-            self;
+        let Self {
+            namespace,
+            election,
+            told_log,
+            clock,
+            client,
+            mut certificate,
+            tasks,
+            phases,
+            readiness,
+            liveness,
+            metrics,
+        } = self;
         let (waiting, for_certificate) = (readiness.handle("cluster"), readiness.handle("certificate"));
         let id = cluster_id::learn(&client, &namespace, &clock, &waiting).await;
         config.settings.cluster.id.clone_from(&id);
@@ -119,6 +135,8 @@ impl Start {
 
         let draining = phases.clone();
         let lead = Lead {
+            namespace,
+            told_log,
             clock,
             client,
             config,
@@ -133,19 +151,21 @@ impl Start {
         tokio::select! {
             biased;
             () = draining.draining() => {}
-            () = leadership.gained() => lead.begin(sending),
+            () = async {
+                leadership.gained().await;
+                lead.begin(sending).await;
+            } => {}
         }
         drop(waiting);
     }
 }
 
 impl Lead {
-    /// From here on this replica leads: it takes reports in, watches, and tells.
-    fn begin(self, sending: Sending) {
-        let Self { clock, client, mut config, leadership, office, tasks, phases, readiness, liveness, metrics } = self;
-        let mut random = fastrand::Rng::new();
-        let settings = config.borrow_and_update().settings.clone();
-        let pipeline = Pipeline::new(settings, Epoch(random.u64(..)), random.u64(..), clock.now());
+    /// From here on this replica leads: it goes on with what was told, takes reports in, watches, and tells. Returns when
+    /// all of it runs. Cancel-safe: it begins only when it knows what was told.
+    async fn begin(self, sending: Sending) {
+        let (pipeline, keeper, told) = self.pipeline().await;
+        let Self { clock, client, config, leadership, office, tasks, phases, readiness, liveness, metrics, .. } = self;
         let core = Arc::new(Core::new(pipeline, clock));
         let observe = Observe::new(Arc::clone(&core), client.clone(), config.clone(), &readiness);
         let attempts = Attempts::default();
@@ -154,11 +174,25 @@ impl Lead {
             watches: observe.healths(),
             seen: observe.seen(),
             attempts: attempts.clone(),
+            told: told.clone(),
         });
 
-        let senders = sender::run(Arc::clone(&core), leadership, config.clone(), phases, attempts);
+        let senders = sender::run(Arc::clone(&core), (leadership, told), config.clone(), phases, attempts);
+        let (telling, told) = oneshot::channel::<()>();
+        let keeping = keeper.map(|keeper| {
+            keeper.run(Arc::clone(&core), async { drop(told.await) }, liveness.pulse("told_log", STALLED))
+        });
         tasks.spawn("forward", Stage::Flush, async {
-            senders.await;
+            let all_told = async {
+                senders.await;
+                drop(telling);
+            };
+            let all_kept = async {
+                if let Some(keeping) = keeping {
+                    keeping.await;
+                }
+            };
+            tokio::join!(all_told, all_kept);
             drop::<Sending>(sending);
             Ok(())
         });
@@ -169,6 +203,22 @@ impl Lead {
         tasks.spawn("ticker", Stage::Background, ticking);
         tasks.spawn("settings", Stage::Background, follow(Arc::clone(&core), config));
         office.take(core);
+    }
+
+    /// A pipeline that goes on where a predecessor stopped, and who keeps what it tells.
+    async fn pipeline(&self) -> (Pipeline, Option<Keeper>, Written) {
+        let settings = self.config.borrow().settings.clone();
+        let cluster = settings.cluster.id.clone();
+        let mut random = fastrand::Rng::new();
+        let mut pipeline = Pipeline::new(settings, Epoch(random.u64(..)), random.u64(..), self.clock.now());
+        let Some(name) = &self.told_log else {
+            return (pipeline, None, Written::of_memory(self.clock.clone()));
+        };
+        let at = (self.client.clone(), &*self.namespace);
+        let (mut keeper, told) = Keeper::new(at, name, self.leadership.clone(), self.clock.clone());
+        let kept = keeper.read(&cluster, &self.readiness.handle("told_log")).await;
+        pipeline.recall(kept, self.clock.now());
+        (pipeline, Some(keeper), told)
     }
 }
 

@@ -361,10 +361,6 @@ impl Pair {
             busy = true;
         }
         aggregator.pipeline.take_changes();
-        let heard = self.world.nodes().map(|node| aggregator.pipeline.sessions().last_heard(&node.meta.name)).min();
-        if let Some(Some(heard)) = heard {
-            aggregator.pipeline.on_all_heard(heard);
-        }
         for (sink, outbound) in [(SINK, &mut self.outbound), (ASIDE, &mut self.aside)] {
             busy |= aggregator.send(&Arc::from(sink), outbound, &mut self.cabinet, self.now);
         }

@@ -24,6 +24,7 @@ use crate::config::{Config, SinkTarget};
 use crate::core::{Bell, Core};
 use crate::leader::Leadership;
 use crate::sinks::{Sent, Sink};
+use crate::told_log::keeper::Written;
 
 /// Attempts to send a batch, counted by sink and outcome; clones share the counts.
 #[derive(Clone, Debug, Default)]
@@ -43,6 +44,7 @@ pub struct AttemptLabels {
 struct Senders {
     core: Arc<Core>,
     leadership: Leadership,
+    told: Written,
     phases: Phases,
     attempts: Attempts,
 }
@@ -59,15 +61,16 @@ const TOKEN_POLL: Duration = Duration::from_secs(2);
 const FLUSH_PAUSE_MAX: Duration = Duration::from_secs(5);
 
 /// Runs a sender for each of `config`'s targets, whatever they are at the time, while `leadership` lets them; returns when
-/// all is sent after a shutdown has begun to flush. To be spawned in [`process::Stage::Flush`].
+/// all is sent after a shutdown has begun to flush. What leaves stands in the told-log first, as `told` says. To be
+/// spawned in [`process::Stage::Flush`].
 pub async fn run(
     core: Arc<Core>,
-    leadership: Leadership,
+    (leadership, told): (Leadership, Written),
     mut config: watch::Receiver<Arc<Config>>,
     phases: Phases,
     attempts: Attempts,
 ) {
-    let senders = Senders { core, leadership, phases, attempts };
+    let senders = Senders { core, leadership, told, phases, attempts };
     let mut targets: BTreeMap<Arc<str>, (SinkTarget, watch::Sender<Arc<Sink>>)> = BTreeMap::new();
     let mut running = FuturesUnordered::new();
     loop {
@@ -140,13 +143,18 @@ impl Senders {
                 self.pause(&mut leadership, &mut sink).await;
                 continue;
             }
-            let until = match self.core.quietly(|pipeline, now| pipeline.next(name, now)) {
+            let (next, version) =
+                self.core.quietly(|pipeline, now| (pipeline.next(name, now), pipeline.told_log().version()));
+            let until = match next {
                 Next::Send(records) => {
                     // Looked at first: whoever was paused meanwhile sends nothing more.
                     let sent = tokio::select! {
                         biased;
                         () = leadership.lapsed() => Sent::failed("the lease has run out"),
-                        sent = current.send(&records, self.core.clock().now()) => sent,
+                        sent = async {
+                            self.told.reaches(version).await;
+                            current.send(&records, self.core.clock().now()).await
+                        } => sent,
                     };
                     self.attempts.add(name, sent.outcome);
                     let now = self.core.with(|pipeline, now| {

@@ -81,6 +81,8 @@ struct Known {
 const BATCH_MAX: usize = 1_000;
 /// Retired sessions that are remembered, so that their agents are told to end.
 const RETIRED_MAX: usize = 10_000;
+/// For an agent that is silent for so long nothing is kept waiting.
+const GIVEN_UP_AFTER: Duration = Duration::from_hours(1);
 /// The most findings in one agent's memory: twice what an honest agent keeps.
 const FINDINGS_MAX: usize = 4_000;
 
@@ -140,6 +142,13 @@ impl Sessions {
     /// Whether the agent of `node` has given a full report in this epoch.
     pub fn is_synced(&self, node: &str) -> bool {
         self.nodes.get(node).is_some_and(|node| node.synced)
+    }
+
+    /// Up to then every agent has reported what it saw, but those that are silent for longer than [`GIVEN_UP_AFTER`];
+    /// `None` while an agent has yet to report.
+    pub fn all_saw_until(&self, now: Time) -> Option<Time> {
+        let nodes = self.nodes.values().filter(|node| now.since(node.last_heard) <= GIVEN_UP_AFTER);
+        nodes.map(|node| node.saw_until).try_fold(now, |all, until| Some(all.min(until?)))
     }
 
     /// The nodes whose agents have been heard, and when.

@@ -14,6 +14,10 @@ use crate::observe::fleet::Strength;
 use crate::settings::{Settings, SinkSettings};
 
 fn scrape(core: &Arc<Core>, seen: Seen) -> String {
+    scrape_with(core, seen, Written::of_memory(core.clock().clone()))
+}
+
+fn scrape_with(core: &Arc<Core>, seen: Seen, told: Written) -> String {
     let (metrics, registry) = Metrics::new(Arc::default());
     metrics.stand(Standing {
         leadership: Leadership::alone(core.clock().clone()),
@@ -26,6 +30,7 @@ fn scrape(core: &Arc<Core>, seen: Seen) -> String {
         watches: ["unscheduled_pods", "nodes", "agent_pods"].map(|name| (name, process::watch::Health::default())),
         seen: watch::channel(seen).1,
         attempts: Attempts::default(),
+        told,
     });
     text_of(&registry)
 }
@@ -127,6 +132,19 @@ fn agents_watches_and_the_configuration_are_shown() {
     );
     assert!(text.contains(&format!("tocsin_build_info{{version=\"{}\"}} 1", env!("CARGO_PKG_VERSION"))), "{text}");
     assert!(text.ends_with("# EOF\n"));
+}
+
+#[test]
+fn the_told_log_is_shown_where_there_is_one() {
+    let core = core();
+    assert!(!scrape(&core, Seen::default()).contains("told_log"), "in memory nothing is written");
+    let (_, told) = Written::scripted(core.clock().clone());
+    told.counts().expect("it is kept").unwritten.inc();
+    let text = scrape_with(&core, Seen::default(), told);
+    assert_eq!(value(&text, "tocsin_told_log_writes_total{object=\"journal\",outcome=\"written\"}"), 0);
+    assert_eq!(value(&text, "tocsin_told_log_writes_total{object=\"snapshot\",outcome=\"conflict\"}"), 0);
+    assert_eq!(value(&text, "tocsin_told_log_unwritten_sends_total"), 1);
+    assert_eq!(value(&text, "tocsin_told_log_left_out_total"), 0);
 }
 
 #[test]

@@ -100,6 +100,16 @@ impl Fleet {
         self.nodes.values()
     }
 
+    /// The name of every node, also of those that could not be read.
+    pub fn names(&self) -> impl Iterator<Item = &Arc<str>> {
+        self.nodes.keys().chain(&self.unread)
+    }
+
+    /// Whether that node is there.
+    pub fn has(&self, name: &Arc<str>) -> bool {
+        self.nodes.contains_key(name) || self.unread.contains(name)
+    }
+
     /// What is known about the agent of each node. `interval` is how often those that were never heard are to be.
     pub fn sights(&self, heard: &HashMap<Arc<str>, Heard>, interval: Duration, now: Time) -> Vec<AgentSight<'_>> {
         let by_node = self.by_node();
@@ -121,8 +131,7 @@ impl Fleet {
     /// Those of `heard` that are no more and whose agents have fallen silent since: one may outlive its node for a while,
     /// and is heard before its node is seen.
     pub fn left<'a>(&self, heard: &'a HashMap<Arc<str>, Heard>, now: Time) -> impl Iterator<Item = &'a Arc<str>> {
-        let is_there = |name| self.nodes.contains_key(name) || self.unread.contains(name);
-        let left = heard.iter().filter(move |(name, heard)| !is_there(*name) && !heard.is_recent(now));
+        let left = heard.iter().filter(move |(name, heard)| !self.has(name) && !heard.is_recent(now));
         left.map(|(name, _)| name)
     }
 

@@ -4,14 +4,14 @@
 //! Each watch has an engine of its own, so one that goes quiet freezes what it shows and nothing else. What the agents are
 //! like is seen through two watches, their pods' and the nodes': it freezes with either.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
 use process::Event;
 use process::watch;
 use rules::view::Meta;
-use rules::{Config, Engine, Finding, FindingId, Node, Observer, Pod, Time};
+use rules::{Config, Engine, Finding, FindingId, Node, Observer, Pod, Realm, Time};
 
 use super::doubt::{Doubts, Sorted, Verdict};
 use super::fleet::{Fleet, Strength};
@@ -79,6 +79,21 @@ impl Sight {
         }
     }
 
+    /// Goes on with what a predecessor told of its own findings. Returns which of them this will say the end of. To be
+    /// called before anything is seen.
+    pub fn adopt(&mut self, told: Vec<Finding>, now: Time) -> BTreeSet<FindingId> {
+        for finding in told {
+            let engine = match Realm::of(finding.kind) {
+                Realm::Pods => &mut self.pods,
+                Realm::Nodes => &mut self.nodes,
+                Realm::Agents => &mut self.agents,
+            };
+            engine.adopt(vec![finding], now);
+        }
+        let engines = [&self.pods, &self.nodes, &self.agents];
+        engines.into_iter().flat_map(Engine::findings).map(|finding| finding.id).collect()
+    }
+
     /// Goes by other rules from now on: what is there is looked at again.
     pub fn configure(&mut self, config: &Arc<Config>, interval: Duration, now: Time) -> Steps {
         self.interval = interval;
@@ -119,7 +134,12 @@ impl Sight {
             Event::Listed { objects, skipped, .. } => {
                 self.nodes.on_node_relist_but(&objects, &skipped, now);
                 let skipped: Vec<_> = skipped.into_iter().map(|Meta { name, .. }| name).collect();
-                self.fleet.on_nodes(objects, &skipped)
+                let mut gone = self.fleet.on_nodes(objects, &skipped);
+                // What a predecessor told may be of a node that went before we looked.
+                let silent = self.agents.findings().map(|finding| Arc::clone(&finding.subject.node));
+                let left: Vec<_> = silent.filter(|node| !self.fleet.has(node) && !gone.contains(node)).collect();
+                gone.extend(left);
+                gone
             }
             Event::Applied(node) => {
                 self.nodes.on_node(&node, now);
@@ -195,6 +215,11 @@ impl Sight {
     /// How many agents there are.
     pub fn strength(&self, heard: &HashMap<Arc<str>, Heard>, now: Time) -> Strength {
         self.fleet.strength(heard, now)
+    }
+
+    /// The nodes that are there; `None` while that is not known.
+    pub fn nodes(&self) -> Option<BTreeSet<Arc<str>>> {
+        self.nodes_seen.is_live().then(|| self.fleet.names().cloned().collect())
     }
 
     /// How many findings of its own it had no room for.

@@ -20,14 +20,17 @@ use tokio::sync::{Notify, watch};
 
 use super::{Kept, Page, SHARDS};
 use crate::core::Core;
+use crate::leader::Leadership;
+use crate::pipeline::Pipeline;
 
 /// Keeps the told-log of one installation.
 pub struct Keeper {
+    leadership: Leadership,
     journal: Leaf,
     shards: [Leaf; SHARDS],
     clock: Clock,
     counts: Counts,
-    standing: watch::Sender<u64>,
+    written: watch::Sender<u64>,
     wanted: Arc<Notify>,
     wrote: Option<Mark>,
     folded: Mark,
@@ -37,7 +40,7 @@ pub struct Keeper {
 
 /// Whether what is about to leave stands in the journal; clones say the same.
 #[derive(Clone, Debug)]
-pub struct Standing {
+pub struct Written {
     version: Option<watch::Receiver<u64>>,
     wanted: Arc<Notify>,
     clock: Clock,
@@ -69,6 +72,7 @@ struct Leaf {
     what: &'static str,
     name: String,
     objects: Objects,
+    leadership: Leadership,
     /// As it was read or written last.
     known: Option<Meta>,
     /// What we wrote last.
@@ -96,20 +100,34 @@ pub fn names(name: &str) -> (String, [String; SHARDS]) {
 }
 
 impl Keeper {
-    /// For the objects in `namespace` that are named after `name`.
-    pub fn new((client, namespace): (Client, &str), name: &str, clock: Clock) -> (Self, Standing) {
+    /// For the objects in `namespace` that are named after `name`. Nothing is written while `leadership` is in doubt.
+    pub fn new(
+        (client, namespace): (Client, &str),
+        name: &str,
+        leadership: Leadership,
+        clock: Clock,
+    ) -> (Self, Written) {
         let objects = Objects::new(client, namespace, REQUEST);
         let (journal, shards) = names(name);
-        let leaf = |what, name| Leaf { what, name, objects: objects.clone(), known: None, text: None };
-        let (standing, version) = watch::channel(0);
+        let leaf = |what, name| Leaf {
+            what,
+            name,
+            objects: objects.clone(),
+            leadership: leadership.clone(),
+            known: None,
+            text: None,
+        };
+        let (written, version) = watch::channel(0);
         let wanted = Arc::<Notify>::default();
         let counts = Counts::new();
         let now = clock.mark();
+        let (journal, shards) = (leaf("journal", journal), shards.map(|name| leaf("snapshot", name)));
         let keeper = Self {
-            journal: leaf("journal", journal),
-            shards: shards.map(|name| leaf("snapshot", name)),
+            leadership,
+            journal,
+            shards,
             counts: counts.clone(),
-            standing,
+            written,
             wanted: Arc::clone(&wanted),
             wrote: None,
             folded: now,
@@ -117,7 +135,7 @@ impl Keeper {
             trouble: None,
             clock: clock.clone(),
         };
-        (keeper, Standing { version: Some(version), wanted, clock, counts })
+        (keeper, Written { version: Some(version), wanted, clock, counts })
     }
 
     /// What a predecessor in the cluster of that identity kept. Asks until the API server has answered for each object;
@@ -141,7 +159,7 @@ impl Keeper {
     }
 
     /// Writes what there is to write until `over`, then once more all of it; `pulse` beats on every turn.
-    pub async fn run(mut self, core: Arc<Core>, over: impl Future<Output = ()>, pulse: Pulse) -> anyhow::Result<()> {
+    pub async fn run(mut self, core: Arc<Core>, over: impl Future<Output = ()>, pulse: Pulse) {
         let mut over = std::pin::pin!(over);
         let mut bell = core.bell();
         loop {
@@ -159,12 +177,15 @@ impl Keeper {
         }
         self.fold(&core).await;
         self.write_journal(&core).await;
-        Ok(())
     }
 
     /// Does what is due; when there is more to do, if it is known already that there is.
     async fn work(&mut self, core: &Core) -> Option<Mark> {
         let now = self.clock.mark();
+        if !self.leadership.may_send() {
+            // Perhaps another leads, and writes: what we have to write waits until we know.
+            return Some(now + JOURNAL_EVERY);
+        }
         if now >= self.looked + LOOK_EVERY {
             self.look(core).await;
         }
@@ -189,13 +210,13 @@ impl Keeper {
         let written = self.journal.write(text, &self.counts).await;
         if self.said(written) {
             core.quietly(|pipeline, _| pipeline.told_log().on_journal_written(version));
-            self.standing.send_replace(version);
+            self.written.send_replace(version);
         }
     }
 
     async fn fold(&mut self, core: &Core) {
         self.folded = self.clock.mark();
-        for (shard, Page { text, version, left_out }) in core.quietly(|pipeline, _| pipeline.fold()) {
+        for (shard, Page { text, version, left_out }) in core.quietly(Pipeline::fold) {
             self.counts.left_out.inc_by(left_out as u64);
             let written = self.shards[shard].write(text, &self.counts).await;
             if self.said(written) {
@@ -237,7 +258,7 @@ impl Keeper {
     }
 }
 
-impl Standing {
+impl Written {
     /// Where nothing is kept, nothing is waited for.
     pub fn of_memory(clock: Clock) -> Self {
         Self { version: None, wanted: Arc::default(), clock, counts: Counts::default() }
@@ -245,17 +266,24 @@ impl Standing {
 
     /// Returns when the journal has `version`, or has not come to it in time. Cancel-safe.
     pub async fn reaches(&self, version: u64) {
-        let Some(mut standing) = self.version.clone() else { return };
+        let Some(mut written) = self.version.clone() else { return };
         let patience = self.clock.mark() + PATIENCE;
         self.wanted.notify_one();
         tokio::select! {
             biased;
             // An error means that the keeper has ended, which ends the process.
-            _ = standing.wait_for(|standing| *standing >= version) => {}
+            _ = written.wait_for(|written| *written >= version) => {}
             () = self.clock.wait_until(patience) => {
                 self.counts.unwritten.inc();
             }
         }
+    }
+
+    /// One whose journal has the version that the sender says.
+    #[cfg(test)]
+    pub(crate) fn scripted(clock: Clock) -> (watch::Sender<u64>, Self) {
+        let (sender, version) = watch::channel(0);
+        (sender, Self { version: Some(version), counts: Counts::new(), ..Self::of_memory(clock) })
     }
 
     /// What is counted; `None` where nothing is kept.
@@ -313,7 +341,7 @@ impl Leaf {
         }
     }
 
-    /// Writes it, over whatever somebody else has written meanwhile: we lead.
+    /// Writes it, over whatever somebody else has written meanwhile, as long as we lead.
     async fn write(&mut self, text: String, counts: &Counts) -> Result<(), (String, Failure)> {
         let mut written = self.patch(&text).await;
         if written == Err(Failure::Conflict) {
@@ -333,6 +361,9 @@ impl Leaf {
     async fn patch(&mut self, text: &str) -> Result<(), Failure> {
         if self.known.is_none() {
             self.read().await?;
+        }
+        if !self.leadership.may_send() {
+            return Err(Failure::Conflict);
         }
         let Some(known) = &self.known else { return Err(Failure::NotFound) };
         let change = Data { data: BTreeMap::from([(KEY.to_owned(), Some(text.to_owned()))]) };

@@ -23,7 +23,8 @@ use crate::verdict::Moment;
 use crate::view::{Meta, Node, Pod};
 
 pub(crate) use memory::NodeHistory;
-use memory::{Anchor, Memory, Realm};
+pub use memory::Realm;
+use memory::{Anchor, Memory};
 use outbox::Outbox;
 use track::Track;
 

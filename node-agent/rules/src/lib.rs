@@ -48,7 +48,7 @@ mod wishes;
 pub use agent::AgentSight;
 pub use catalogue::{Kind, Nature, Row, Side};
 pub use config::{Config, KindConfig, Scope, SystemNamespaces};
-pub use engine::{Engine, Observer};
+pub use engine::{Engine, Observer, Realm};
 pub use finding::{Evidence, Finding, FindingId, Incarnation, Owner, Seen, Severity, State, Subject};
 pub use owner::top_owner;
 pub use time::Time;

@@ -69,7 +69,7 @@ impl Cabinet {
         let is_due = self.folded.is_none_or(|last| now.since(last) >= FOLD_EVERY);
         if is_due && !self.refuses {
             self.folded = Some(now);
-            for (shard, page) in pipeline.fold() {
+            for (shard, page) in pipeline.fold(now) {
                 self.snapshots[shard] = Some(page.text);
                 if self.stops(Stop::WhileFolding) {
                     return;

@@ -107,13 +107,17 @@ impl Process {
     }
 
     fn begin_as(leadership: impl FnOnce(Clock) -> Leadership, sink: Sink, rate_per_minute: Option<u32>) -> Self {
+        Self::begin_with(|clock| (leadership(clock.clone()), Written::of_memory(clock)), sink, rate_per_minute)
+    }
+
+    fn begin_with(kept: impl FnOnce(Clock) -> (Leadership, Written), sink: Sink, rate_per_minute: Option<u32>) -> Self {
         let core = core(&["sink"], rate_per_minute);
         let script = Script::new();
         let (tasks, _) = Tasks::new(script.phases());
         let attempts = Attempts::default();
-        let leadership = leadership(core.clock().clone());
+        let (leadership, told) = kept(core.clock().clone());
         let senders =
-            Senders { core: Arc::clone(&core), leadership, phases: script.phases(), attempts: attempts.clone() };
+            Senders { core: Arc::clone(&core), leadership, told, phases: script.phases(), attempts: attempts.clone() };
         let (sender, current) = watch::channel(Arc::new(sink));
         tasks.spawn_short("forward", Stage::Flush, async move { senders.run("sink".into(), current).await });
         Self { core, script, tasks, attempts, sink: Some(sender) }
@@ -315,6 +319,40 @@ async fn who_has_not_renewed_sends_nothing_and_goes_on_where_it_stopped() {
     assert_eq!(process.elapsed(), 3_610 * SECOND);
 }
 
+/// A process whose told-log has the versions that the sender says.
+fn keeping(sink: Sink) -> (Process, watch::Sender<u64>) {
+    let mut journal = None;
+    let kept = |clock: Clock| {
+        let (sender, told) = Written::scripted(clock.clone());
+        journal = Some(sender);
+        (Leadership::alone(clock), told)
+    };
+    let process = Process::begin_with(kept, sink, None);
+    (process, journal.expect("it was made"))
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_leaves_before_it_stands_in_the_told_log() {
+    let stream = Stream::default();
+    let (process, journal) = keeping(stdout(&stream));
+    find(&process.core, "node-1");
+    process.core.clock().sleep(SECOND).await;
+    assert_eq!(stream.attempts(), 0);
+    journal.send_replace(process.core.quietly(|pipeline, _| pipeline.told_log().version()));
+    assert_eq!(stream.told(1).await, ["node-1"]);
+    assert_eq!(process.elapsed(), SECOND);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_the_told_log_cannot_take_in_leaves_all_the_same_after_two_seconds() {
+    let stream = Stream::default();
+    let (process, _journal) = keeping(stdout(&stream));
+    tokio::task::yield_now().await;
+    find(&process.core, "node-1");
+    assert_eq!(stream.told(1).await, ["node-1"]);
+    assert_eq!(process.elapsed(), GATHER + 2 * SECOND);
+}
+
 #[tokio::test(start_paused = true)]
 async fn what_is_under_way_when_the_lease_has_run_out_is_given_up_and_sent_again_later() {
     let stream = Stream::default();
@@ -364,8 +402,8 @@ async fn senders_come_and_go_with_the_configuration() {
     let (tasks, _) = Tasks::new(script.phases());
     let attempts = Attempts::default();
     let (publish, config) = watch::channel(Arc::new(targets(&["a"], &missing)));
-    let running =
-        run(Arc::clone(&core), Leadership::alone(core.clock().clone()), config, script.phases(), attempts.clone());
+    let alone = (Leadership::alone(core.clock().clone()), Written::of_memory(core.clock().clone()));
+    let running = run(Arc::clone(&core), alone, config, script.phases(), attempts.clone());
     tasks.spawn("forward", Stage::Flush, async move {
         running.await;
         Ok(())

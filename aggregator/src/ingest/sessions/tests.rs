@@ -376,3 +376,20 @@ fn an_agent_that_has_only_said_hello_has_seen_nothing() {
     assert_eq!(agent.sessions.saw_until(NODE), Some(START), "what happened since was seen by nobody");
     assert_eq!(agent.sessions.last_heard(NODE), Some(agent.now));
 }
+
+#[test]
+fn what_all_agents_have_seen_ends_where_the_slowest_of_them_stands() {
+    let mut agent = Agent::meets();
+    let minutes = |count| START + Duration::from_mins(count);
+    assert_eq!(agent.sessions.all_saw_until(minutes(1)), None, "it has yet to report everything");
+    assert_eq!(agent.sessions.all_saw_until(minutes(61)), Some(minutes(61)), "it has been silent for too long");
+    agent.now = minutes(2);
+    agent.reports(Body::Full(Vec::new())).expect("the report is accepted");
+    assert_eq!(agent.sessions.all_saw_until(minutes(10)), Some(minutes(2)));
+    agent.now = minutes(20);
+    agent.sessions.on_hello(&Arc::from("n2"), &hello(), SessionId(2), [].iter(), agent.now);
+    assert_eq!(agent.sessions.all_saw_until(minutes(20)), None);
+    agent.sessions.on_node_gone(&Arc::from("n2"));
+    assert_eq!(agent.sessions.all_saw_until(minutes(20)), Some(minutes(2)));
+    assert_eq!(agent.sessions.all_saw_until(minutes(63)), Some(minutes(63)));
+}

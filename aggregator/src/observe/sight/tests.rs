@@ -298,6 +298,44 @@ fn an_agent_is_silent_by_what_it_was_told_and_not_by_what_others_are() {
 }
 
 #[test]
+fn what_a_predecessor_told_ends_here() {
+    let mut before = Scene::new();
+    before.nodes(listed(&[node("n1"), node("n2"), dark("n3")]));
+    before.agents(listed(&[agent_on("n1"), agent_on("n2")]));
+    before.pods(listed(&[unschedulable()]));
+    before.pass(Duration::from_mins(30));
+    let told: Vec<Finding> = [&before.sight.pods, &before.sight.nodes, &before.sight.agents]
+        .into_iter()
+        .flat_map(Engine::findings)
+        .cloned()
+        .collect();
+    let mut kinds: Vec<_> = told.iter().map(|finding| finding.kind.name()).collect();
+    kinds.sort_unstable();
+    assert_eq!(kinds, ["AgentSilent", "AgentSilent", "NodeNotReady", "Unschedulable"]);
+
+    let config = Arc::new(Config::default());
+    let mut scene = Scene { sight: Sight::new(&config, "agent".into(), INTERVAL, before.now), ..Scene::new() };
+    scene.now = before.now;
+    let adopted = scene.sight.adopt(told.clone(), scene.now);
+    assert_eq!(adopted, told.iter().map(|finding| finding.id).collect());
+    assert_eq!(scene.sight.nodes(), None, "nobody has looked yet");
+    // Meanwhile the pod was scheduled, two nodes were removed, and the third agent is heard again.
+    scene.nodes(listed(&[node("n1")]));
+    scene.nodes(Event::Live);
+    assert_eq!(scene.sight.nodes(), Some([Arc::from("n1")].into()));
+    scene.agents(listed(&[agent_on("n1")]));
+    scene.agents(Event::Live);
+    scene.pods(listed(&[]));
+    scene.pods(Event::Live);
+    scene.hear("n1", scene.now + Duration::from_mins(30));
+    scene.pass(Duration::from_mins(30));
+    let mut ended: Vec<_> = scene.told().into_iter().filter(|(_, state)| *state == State::Cleared).collect();
+    ended.sort_unstable_by_key(|(kind, _)| *kind);
+    let kinds: Vec<_> = ended.into_iter().map(|(kind, _)| kind).collect();
+    assert_eq!(kinds, ["AgentSilent", "AgentSilent", "NodeNotReady", "Unschedulable"]);
+}
+
+#[test]
 fn an_agent_that_outlived_its_node_is_forgotten_once_it_is_silent() {
     let mut scene = Scene::new();
     scene.nodes(listed(&[node("n1")]));

@@ -32,7 +32,7 @@ struct Story {
     clock: Clock,
     core: Arc<Core>,
     keeper: Option<Keeper>,
-    standing: Standing,
+    written: Written,
 }
 
 impl Story {
@@ -47,7 +47,8 @@ impl Story {
             }
         }
         let client = client(Arc::clone(&server), clock.clone());
-        let (keeper, standing) = Keeper::new((client, "tocsin"), "told", clock.clone());
+        let (keeper, written) =
+            Keeper::new((client, "tocsin"), "told", Leadership::alone(clock.clone()), clock.clone());
         let sink = SinkSettings { rate_per_minute: None, ..SinkSettings::default() };
         let settings = Settings {
             cluster: Cluster { id: "cluster-uid".to_owned(), ..Cluster::default() },
@@ -56,7 +57,7 @@ impl Story {
         };
         let pipeline = Pipeline::new(settings, Epoch(1), 1, clock.now());
         let core = Arc::new(Core::new(pipeline, clock.clone()));
-        Self { server, clock, core, keeper: Some(keeper), standing }
+        Self { server, clock, core, keeper: Some(keeper), written }
     }
 
     fn server(&self) -> std::sync::MutexGuard<'_, Server> {
@@ -73,8 +74,7 @@ impl Story {
             story(self).await;
             let _ = over.send(());
         };
-        let (ended, ()) = tokio::join!(running, telling);
-        ended.expect("it ends well");
+        tokio::join!(running, telling);
     }
 
     /// An issue of that name is found, and about to leave: what is to leave, and what the journal must have first.
@@ -94,7 +94,8 @@ impl Story {
     /// What a successor would go on with.
     async fn successor_finds(&self) -> Kept {
         let client = client(Arc::clone(&self.server), self.clock.clone());
-        let (mut keeper, _) = Keeper::new((client, "tocsin"), "told", self.clock.clone());
+        let (mut keeper, _) =
+            Keeper::new((client, "tocsin"), "told", Leadership::alone(self.clock.clone()), self.clock.clone());
         keeper.read("cluster-uid", &Readiness::new().handle("told_log")).await
     }
 
@@ -172,13 +173,13 @@ async fn the_first_is_written_at_once_and_the_next_within_a_second() {
             let begun = story.clock.mark();
             let (records, version) = story.finds("one");
             assert_eq!(records, 1);
-            story.standing.reaches(version).await;
+            story.written.reaches(version).await;
             assert_eq!(story.clock.mark(), begun, "at once");
             story.delivered();
             let (_, version) = story.finds("two");
-            story.standing.reaches(version).await;
+            story.written.reaches(version).await;
             assert_eq!(story.clock.mark().since(begun), JOURNAL_EVERY);
-            assert_eq!(story.standing.counts().expect("it is kept").unwritten.get(), 0);
+            assert_eq!(story.written.counts().expect("it is kept").unwritten.get(), 0);
         })
         .await;
     let kept = story.successor_finds().await;
@@ -191,7 +192,7 @@ async fn what_is_confirmed_is_folded_within_a_minute_and_at_the_end() {
     story
         .keeping(async |story| {
             let (_, version) = story.finds("one");
-            story.standing.reaches(version).await;
+            story.written.reaches(version).await;
             story.delivered();
             story.clock.sleep(FOLD_EVERY + JOURNAL_EVERY).await;
             let kept = story.successor_finds().await;
@@ -211,12 +212,12 @@ async fn where_writes_fail_it_leaves_after_two_seconds_all_the_same_and_that_is_
         .keeping(async |story| {
             let begun = story.clock.mark();
             let (_, version) = story.finds("one");
-            story.standing.reaches(version).await;
+            story.written.reaches(version).await;
             assert_eq!(story.clock.mark().since(begun), PATIENCE);
-            assert_eq!(story.standing.counts().expect("it is kept").unwritten.get(), 1);
+            assert_eq!(story.written.counts().expect("it is kept").unwritten.get(), 1);
             story.server().refuse = None;
-            story.standing.reaches(version).await;
-            assert_eq!(story.standing.counts().expect("it is kept").unwritten.get(), 1, "written when it could be");
+            story.written.reaches(version).await;
+            assert_eq!(story.written.counts().expect("it is kept").unwritten.get(), 1, "written when it could be");
         })
         .await;
 }
@@ -227,7 +228,7 @@ async fn objects_that_somebody_has_emptied_are_written_again_within_half_a_minut
     story
         .keeping(async |story| {
             let (_, version) = story.finds("one");
-            story.standing.reaches(version).await;
+            story.written.reaches(version).await;
             story.delivered();
             story.clock.sleep(2 * FOLD_EVERY).await;
             story.server().wipe();
@@ -264,6 +265,6 @@ async fn a_successor_waits_for_an_api_server_that_is_away_and_goes_on_without_ob
 #[tokio::test(start_paused = true)]
 async fn where_nothing_is_kept_nothing_is_waited_for() {
     let clock = Clock::starting_at(Time::from_millis(0));
-    Standing::of_memory(clock.clone()).reaches(u64::MAX).await;
+    Written::of_memory(clock.clone()).reaches(u64::MAX).await;
     assert_eq!(clock.mark().since_start(), Duration::ZERO);
 }

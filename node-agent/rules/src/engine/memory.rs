@@ -16,9 +16,12 @@ pub(super) struct Anchor(u64);
 
 /// Where a subject comes from: the list that it can go missing from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Realm {
+pub enum Realm {
+    /// [`Engine::on_pod`](super::Engine::on_pod) and its like.
     Pods,
+    /// [`Engine::on_node`](super::Engine::on_node) and its like.
     Nodes,
+    /// [`Engine::on_agent`](super::Engine::on_agent) and its like.
     Agents,
 }
 
@@ -82,7 +85,8 @@ impl Anchor {
 }
 
 impl Realm {
-    pub(super) fn of(kind: Kind) -> Self {
+    /// Where the subjects of `kind` come from.
+    pub fn of(kind: Kind) -> Self {
         match kind.row().rule {
             Rule::Container(_) | Rule::Pod(_) => Self::Pods,
             Rule::Node(_) => Self::Nodes,
