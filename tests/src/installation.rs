@@ -20,6 +20,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 use tempfile::TempDir;
+use tocsin_aggregator::told_log::keeper;
 use tokio::runtime::Runtime;
 
 use crate::apiserver::{self, ApiServer, Container, Identity, On, PodRef, PodTemplate};
@@ -33,6 +34,8 @@ const AGGREGATOR: &str = "tocsin-aggregator";
 /// Where the aggregator keeps its certificate, and where agents find its CA.
 const SECRET: &str = "tocsin-tls";
 const CONFIG_MAP: &str = "tocsin-ca";
+/// What the ConfigMaps are named after in which the aggregator keeps what it told.
+const TOLD_LOG: &str = "tocsin-told";
 /// What agents' tokens are for, by default.
 const AUDIENCE: &str = "tocsin-aggregator";
 /// The token that the receiver wants at first.
@@ -83,8 +86,10 @@ impl Installation {
         let outside = runtime.block_on(Receiver::start())?;
         outside.require_token(TOKEN);
         cluster.add_namespace(NAMESPACE);
-        for (kind, name) in [("Secret", SECRET), ("ConfigMap", CONFIG_MAP)] {
-            cluster.put(empty(kind, name));
+        cluster.put(empty("Secret", SECRET));
+        let (journal, snapshots) = keeper::names(TOLD_LOG);
+        for name in [CONFIG_MAP, &journal].into_iter().chain(snapshots.iter().map(String::as_str)) {
+            cluster.put(empty("ConfigMap", name));
         }
         for node in nodes {
             cluster.add_node(node);
@@ -135,7 +140,8 @@ impl Installation {
             .args([format!("--api-listen={api}"), "--log-level=debug".to_owned()])
             .arg(self.option("--config", "config.yaml"))
             .arg(self.option("--kubeconfig", "aggregator.kubeconfig"))
-            .args([format!("--tls-secret={SECRET}"), format!("--ca-config-map={CONFIG_MAP}")]);
+            .args([format!("--tls-secret={SECRET}"), format!("--ca-config-map={CONFIG_MAP}")])
+            .arg(format!("--told-log={TOLD_LOG}"));
         let aggregator = Process::start(AGGREGATOR, &mut command)?;
         let started = said(&aggregator, "started")?;
         let address = |field: &str| started[field].as_str().map(str::to_owned).with_context(|| format!("{started}"));
@@ -195,6 +201,18 @@ impl Installation {
     /// Takes the aggregator's certificate, its key and its CA away: who starts without memory makes new ones.
     pub fn wipe_certificate(&self) {
         self.cluster.edit(&path_of("secrets", SECRET), |secret| secret["data"] = Value::Null);
+    }
+
+    /// Waits until a successor would find that of so many issues all is confirmed that was told.
+    pub fn until_confirmed(&self, issues: usize) -> Result<()> {
+        let (journal, _) = keeper::names(TOLD_LOG);
+        let path = path_of("configmaps", &journal);
+        let is_confirmed = |cluster: &ApiServer| {
+            let text = cluster.object(&path).and_then(|map| map["data"]["told"].as_str().map(str::to_owned));
+            let text = text.unwrap_or_default();
+            text.matches("\"bodies\":").count() == issues && text.matches("\"bodies\":{}").count() == issues
+        };
+        self.block_on(self.cluster.until("the journal has no body", LIMIT, is_confirmed))
     }
 
     /// The CAs that agents read.

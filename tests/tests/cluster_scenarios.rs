@@ -31,8 +31,8 @@ fn each_real_failure_is_told_once_and_once_that_it_is_over() -> Result<()> {
     let mut cluster = Cluster::start(Options::default())?;
     cluster.enter_network()?;
     let outside = Outside::start(&cluster.scratch_dir())?;
-    let tocsin = Tocsin::start(&mut cluster, &outside)?;
-    let played = play(&mut cluster, &outside, &tocsin);
+    let mut tocsin = Tocsin::start(&mut cluster, &outside)?;
+    let played = play(&mut cluster, &outside, &mut tocsin);
     let ended = played.and_then(|()| tocsin.balances());
     if let Err(error) = ended {
         return Err(error.context(tocsin.tails()).context(outside.dump()));
@@ -42,7 +42,7 @@ fn each_real_failure_is_told_once_and_once_that_it_is_over() -> Result<()> {
     cluster.stop()
 }
 
-fn play(cluster: &mut Cluster, outside: &Outside, tocsin: &Tocsin) -> Result<()> {
+fn play(cluster: &mut Cluster, outside: &Outside, tocsin: &mut Tocsin) -> Result<()> {
     let id = cluster.get(&["namespace", "kube-system"])?["metadata"]["uid"].as_str().map(str::to_owned);
     let scene = Scene {
         cluster: [CLUSTER_NAME.to_owned(), id.context("kube-system has a uid")?],
@@ -61,6 +61,10 @@ fn play(cluster: &mut Cluster, outside: &Outside, tocsin: &Tocsin) -> Result<()>
 
     // One more pod with the same failure is nothing new.
     in_namespace(cluster, &["scale", "deployment/crashing", "--replicas=2"])?;
+    tocsin.until_members("CrashLoopBackOff", "crashing", 2, LIMIT)?;
+
+    // Nor is what another aggregator finds when it takes over.
+    tocsin.replace_aggregator(cluster)?;
     tocsin.until_members("CrashLoopBackOff", "crashing", 2, LIMIT)?;
 
     let crashing = pods_of(cluster, &["-l", "app=crashing"])?;

@@ -97,12 +97,46 @@ fn what_a_killed_aggregator_had_accepted_and_not_delivered_is_told_by_the_next()
     installation.kill_aggregator()?;
     installation.start_aggregator()?;
     let second = installation.outside.until("told again", LIMIT, |received| received.len() >= 2);
-    installation.block_on(second)?;
+    let received = installation.block_on(second)?;
+    let bodies: Vec<_> = received.iter().map(|request| (request.idempotency_key(), &request.json)).collect();
+    ensure!(bodies[0] == bodies[1], "sent again byte for byte: {bodies:#?}");
     installation.outside.always(Answer::status(200));
     hears(&installation, LIMIT, &[FIRING])?;
     installation.cluster.run(&api.pods[0]);
     hears(&installation, LIMIT, &[FIRING, RESOLVED])?;
     ends_in_order(installation, &[FIRING, RESOLVED])
+}
+
+#[test]
+fn an_aggregator_goes_on_with_what_was_told_before_it_was_killed() -> Result<()> {
+    let (mut installation, api) = start()?;
+    installation.cluster.crash_loop(&api.pods[0], 5);
+    hears(&installation, LIMIT, &[FIRING])?;
+    installation.until_confirmed(1)?;
+    installation.kill_aggregator()?;
+    installation.start_aggregator()?;
+    // One that is new shows that it is at work, and that nothing came before it.
+    let other = PodTemplate::new("other", Container::new("app", "registry.example/shop/other:1.0"));
+    let other = installation.cluster.deploy("shop", "other", 1, &other, NODES);
+    installation.cluster.crash_loop(&other.pods[0], 5);
+    let expected = [FIRING, "CrashLoopBackOff other firing"];
+    hears(&installation, LIMIT, &expected)?;
+
+    installation.until_confirmed(2)?;
+    // What ends while nobody looks is told to be over.
+    installation.kill_aggregator()?;
+    installation.kill_agent(NODES[0])?;
+    installation.cluster.run(&api.pods[0]);
+    installation.start_aggregator()?;
+    installation.start_agent(NODES[0])?;
+    let expected = [&expected[..], &[RESOLVED]].concat();
+    hears(&installation, LIMIT, &expected)?;
+    installation.cluster.run(&other.pods[0]);
+    let expected = [&expected[..], &["CrashLoopBackOff other resolved"]].concat();
+    hears(&installation, LIMIT, &expected)?;
+    let sent: usize = installation.outside.received().iter().map(|request| request.records().len()).sum();
+    ensure!(sent == expected.len(), "{sent} records were sent, and {} had something to say", expected.len());
+    ends_in_order(installation, &expected)
 }
 
 #[test]

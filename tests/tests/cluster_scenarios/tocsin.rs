@@ -31,8 +31,16 @@ const AGGREGATOR_ENDS: Duration = Duration::from_secs(25);
 
 /// The two processes.
 pub(crate) struct Tocsin {
-    aggregator: Process,
+    aggregator: Option<Process>,
     agent: Process,
+    addresses: Addresses,
+    files: Files,
+    programs: Programs,
+}
+
+/// Where the aggregator is.
+struct Addresses {
+    agents: String,
     metrics: String,
     api: String,
 }
@@ -54,42 +62,41 @@ impl Tocsin {
         })?;
 
         let files = Files::write(cluster, outside, &pod)?;
-        let aggregator = Process::start(
-            AGGREGATOR,
-            cluster
-                .command_in(&programs.aggregator)
-                .args(["--agents-listen=127.0.0.1:0", "--metrics-listen=127.0.0.1:0", "--api-listen=127.0.0.1:0"])
-                // A line for each report and each batch: then its figures are worth another look.
-                .arg("--log-level=debug")
-                .arg(option("--config", &files.config))
-                .arg(option("--kubeconfig", &files.aggregator_kubeconfig))
-                .arg(option("--tls-cert", &files.certificate))
-                .arg(option("--tls-key", &files.key)),
-        )?;
-        cluster.end_with(AGGREGATOR, aggregator.id())?;
-        let started = said(&aggregator, "started")?;
-        let address = |field: &str| started[field].as_str().map(str::to_owned).with_context(|| format!("{started}"));
+        let any = || "127.0.0.1:0".to_owned();
+        let any = Addresses { agents: any(), metrics: any(), api: any() };
+        let (aggregator, addresses) = start_aggregator(cluster, &programs, &files, &any)?;
 
         let agent = Process::start(
             AGENT,
             cluster
                 .command_in(&programs.node_agent)
                 .args(["--metrics-listen=127.0.0.1:0", &format!("--node-name={}", cluster.node_name())])
-                .arg(format!("--aggregator={}", address("agents")?))
+                .arg(format!("--aggregator={}", addresses.agents))
                 .arg(option("--ca-file", &files.authority))
                 .arg(option("--token-file", &files.agent_token))
                 .arg(option("--kubeconfig", &files.agent_kubeconfig)),
         )?;
         cluster.end_with(AGENT, agent.id())?;
-        let tocsin = Self { metrics: address("admin")?, api: address("api")?, aggregator, agent };
-        said(&tocsin.agent, "session_opened").with_context(|| tocsin.aggregator.tail())?;
-        Ok(tocsin)
+        said(&agent, "session_opened").with_context(|| aggregator.tail())?;
+        Ok(Self { aggregator: Some(aggregator), agent, addresses, files, programs })
+    }
+
+    /// Kills the aggregator without asking, and starts another in its place, which learns from the cluster what was told.
+    pub(crate) fn replace_aggregator(&mut self, cluster: &mut Cluster) -> Result<()> {
+        let before = sessions(&self.agent);
+        self.aggregator.take().context("there is no aggregator")?.kill()?;
+        let (aggregator, _) = start_aggregator(cluster, &self.programs, &self.files, &self.addresses)?;
+        let aggregator = self.aggregator.insert(aggregator);
+        said(aggregator, "recalled")?;
+        let agent = &self.agent;
+        let again = || Ok((sessions(agent) > before).then_some(()));
+        agent.until("a session with the next", LIMIT, again).with_context(|| aggregator.tail())
     }
 
     /// Waits until an issue that was told of has so many findings, and all of them are decided.
     pub(crate) fn until_members(&self, kind: &str, owner: &str, count: usize, limit: Duration) -> Result<()> {
-        self.aggregator.until(&format!("{kind} of {owner} has {count} members"), limit, || {
-            let open: Value = serde_json::from_str(&http_get(&self.api, "/api/v1/issues")?)?;
+        self.aggregator()?.until(&format!("{kind} of {owner} has {count} members"), limit, || {
+            let open: Value = serde_json::from_str(&http_get(&self.addresses.api, "/api/v1/issues")?)?;
             let mut issues = open["issues"].as_array().into_iter().flatten();
             let issue = issues.find(|issue| issue["kind"] == kind && issue["owner"]["name"] == owner);
             let members = issue.and_then(|issue| issue["members"]["list"].as_array()).into_iter().flatten();
@@ -99,7 +106,7 @@ impl Tocsin {
 
     /// Waits until no issue is open any more, told or not, and no finding waits for its fate.
     pub(crate) fn until_nothing_is_open(&self, limit: Duration) -> Result<()> {
-        self.aggregator.until("all issues are over", limit, || {
+        self.aggregator()?.until("all issues are over", limit, || {
             let figures = self.figures()?;
             let open =
                 sum(&figures, "tocsin_issues_open{", "")? + sum(&figures, "tocsin_findings{", "state=\"pending\"")?;
@@ -121,7 +128,8 @@ impl Tocsin {
     pub(crate) fn end(self) -> Result<()> {
         let Self { aggregator, agent, .. } = self;
         let agent = agent.end(AGENT_ENDS).context("ending the agent")?;
-        let aggregator = aggregator.end(AGGREGATOR_ENDS).context("ending the aggregator")?;
+        let aggregator =
+            aggregator.context("there is no aggregator")?.end(AGGREGATOR_ENDS).context("ending the aggregator")?;
         for (name, Ended { status, lines }) in [(AGENT, agent), (AGGREGATOR, aggregator)] {
             ensure!(status.success(), "{name} ended with {status}\n{}", tail(name, &lines));
             let errors: Vec<_> = lines.iter().filter(|line| line.contains("\"level\":\"ERROR\"")).collect();
@@ -132,12 +140,17 @@ impl Tocsin {
 
     /// What both processes said last, for errors.
     pub(crate) fn tails(&self) -> String {
-        let issues = http_get(&self.api, "/api/v1/issues").unwrap_or_else(|error| format!("{error:#}"));
-        format!("{}\n{}\n--- open issues: {issues}", self.aggregator.tail(), self.agent.tail())
+        let issues = http_get(&self.addresses.api, "/api/v1/issues").unwrap_or_else(|error| format!("{error:#}"));
+        let aggregator = self.aggregator.as_ref().map(Process::tail).unwrap_or_default();
+        format!("{aggregator}\n{}\n--- open issues: {issues}", self.agent.tail())
+    }
+
+    fn aggregator(&self) -> Result<&Process> {
+        self.aggregator.as_ref().context("there is no aggregator")
     }
 
     fn figures(&self) -> Result<String> {
-        http_get(&self.metrics, "/metrics")
+        http_get(&self.addresses.metrics, "/metrics")
     }
 }
 
@@ -150,6 +163,31 @@ struct Files {
     authority: std::path::PathBuf,
     certificate: std::path::PathBuf,
     key: std::path::PathBuf,
+}
+
+/// Starts an aggregator at these addresses; 0 takes any port.
+fn start_aggregator(
+    cluster: &mut Cluster,
+    programs: &Programs,
+    files: &Files,
+    at: &Addresses,
+) -> Result<(Process, Addresses)> {
+    let Addresses { agents, metrics, api } = at;
+    let mut command = cluster.command_in(&programs.aggregator);
+    command
+        .args([format!("--agents-listen={agents}"), format!("--metrics-listen={metrics}")])
+        // A line for each report and each batch: then its figures are worth another look.
+        .args([format!("--api-listen={api}"), "--log-level=debug".to_owned(), "--told-log=tocsin-told".to_owned()])
+        .arg(option("--config", &files.config))
+        .arg(option("--kubeconfig", &files.aggregator_kubeconfig))
+        .arg(option("--tls-cert", &files.certificate))
+        .arg(option("--tls-key", &files.key));
+    let aggregator = Process::start(AGGREGATOR, &mut command)?;
+    cluster.end_with(AGGREGATOR, aggregator.id())?;
+    let started = said(&aggregator, "started")?;
+    let address = |field: &str| started[field].as_str().map(str::to_owned).with_context(|| format!("{started}"));
+    let at = Addresses { agents: address("agents")?, metrics: address("admin")?, api: address("api")? };
+    Ok((aggregator, at))
 }
 
 impl Files {
@@ -208,6 +246,11 @@ fn config(outside: &Outside) -> Value {
 
 fn option(name: &str, file: &Path) -> String {
     format!("{name}={}", file.display())
+}
+
+/// How many sessions an agent has had.
+fn sessions(agent: &Process) -> usize {
+    agent.lines().iter().filter(|line| line.contains("\"session_opened\"")).count()
 }
 
 /// The first log line with this message.
