@@ -232,15 +232,6 @@ impl Engine {
         }
     }
 
-    /// Lets a pending finding wait until that time at least: somebody is at work on its cause (an autoscaler makes
-    /// room for a pod). What is not pending stays as it is.
-    pub fn extend_sustain(&mut self, id: FindingId, until: Time) {
-        if let Some(track) = self.tracks.get_mut(&id) {
-            track.not_before = Some(until);
-            self.rearm(id);
-        }
-    }
-
     /// Time has passed.
     pub fn on_tick(&mut self, now: Time) {
         self.advance(now);
@@ -275,11 +266,6 @@ impl Engine {
     /// How many findings did not fit since the start.
     pub fn shed(&self) -> u64 {
         self.shed.count
-    }
-
-    /// Who this is.
-    pub fn observer(&self) -> &Observer {
-        &self.observer
     }
 
     /// Whether the configuration lets a finding be.

@@ -34,10 +34,8 @@ pub(crate) enum Step {
     Node(Draft),
     /// A node is gone.
     NodeGone(Draft),
-    /// What is known of an agent: its node, how long ago it was last heard, and what is odd about it.
+    /// What is known of an agent: its node, when it was last heard, and what is odd about it.
     Agent(Draft, Option<i64>, fn(&mut AgentSight<'_>)),
-    /// Whoever sees an autoscaler at work lets the findings wait until then.
-    Extend(i64),
 }
 
 /// The time at `seconds`.
@@ -279,12 +277,6 @@ impl Play {
                 };
                 oddity(&mut agent);
                 self.engine.on_agent(&agent, now);
-            }
-            Step::Extend(until) => {
-                let open: Vec<FindingId> = self.engine.findings().map(|finding| finding.id).collect();
-                for id in open {
-                    self.engine.extend_sustain(id, time(*until));
-                }
             }
         }
         self.drain();

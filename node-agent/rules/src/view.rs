@@ -19,7 +19,7 @@ pub use container::{
 };
 pub use meta::{Annotations, Labels, Meta, OwnerReference};
 pub use node::{Node, NodeSpec, NodeStatus, Taint};
-pub use pod::{Phase, Pod, PodSpec, PodStatus, SchedulingGate};
+pub use pod::{Phase, Pod, PodSpec, PodStatus};
 
 /// An object that can be listed and watched.
 pub trait Object: DeserializeOwned + Send + 'static {

@@ -18,8 +18,6 @@ pub(super) struct Track {
     pub(super) condition: Condition,
     pub(super) sustain: Duration,
     pub(super) hold: Duration,
-    /// Not active before that, whatever the sustain.
-    pub(super) not_before: Option<Time>,
     /// Whether others may know of it. One whose condition begins in the time to come (a deletion) is kept back.
     pub(super) announced: bool,
     /// The state in which it was drained last.
@@ -61,7 +59,6 @@ impl Track {
             condition: Condition::There,
             sustain,
             hold,
-            not_before: None,
             announced: false,
             told: None,
             armed: None,
@@ -123,27 +120,30 @@ impl Track {
         changed
     }
 
-    /// When something is to be done without anything being seen.
+    /// When something is to be done without anything being seen:
+    ///
+    /// | state | condition | level | edge |
+    /// | --- | --- | --- | --- |
+    /// | pending, not announced | there | when it begins | |
+    /// | pending | there | begin + sustain | |
+    /// | pending | unclear, unseen | never | |
+    /// | active, not told | any | never: what is over must have been told before it is told to be over | never |
+    /// | active | there, unclear | never | when it is old |
+    /// | active | quiet | since then + hold | the same, or when it is old |
+    /// | active | unseen | never | never |
+    ///
+    /// A pending one that goes quiet has ended, and an edge is never pending.
     pub(super) fn deadline(&self) -> Option<Time> {
         let Finding { since, state, .. } = self.finding;
-        if state == State::Pending {
-            let activated = (since + self.sustain).max(self.not_before.unwrap_or(since));
-            return match self.condition {
-                Condition::There if !self.announced => Some(since),
-                Condition::There => Some(activated),
-                _ => None,
-            };
+        let old = self.finding.is_edge().then(|| since + Row::EDGE_LASTS);
+        match (state, self.condition) {
+            (State::Pending, Condition::There) if !self.announced => Some(since),
+            (State::Pending, Condition::There) => Some(since + self.sustain),
+            (State::Pending, _) | (_, Condition::Unseen) => None,
+            _ if self.told != Some(State::Active) => None,
+            (_, Condition::There | Condition::Unclear) => old,
+            (_, Condition::Quiet(quiet)) => Some(old.map_or(quiet + self.hold, |old| old.min(quiet + self.hold))),
         }
-        // What is over must have been told before it is told to be over.
-        if self.told != Some(State::Active) || self.condition == Condition::Unseen {
-            return None;
-        }
-        let held = match self.condition {
-            Condition::Quiet(quiet) => Some(quiet + self.hold),
-            _ => None,
-        };
-        let lasted = self.finding.is_edge().then(|| since + Row::EDGE_LASTS);
-        held.into_iter().chain(lasted).min()
     }
 
     /// What is to be done when the deadline has come.

@@ -1,7 +1,6 @@
 //! Unschedulable: no node takes a pod.
 //!
-//! An autoscaler may be at work on it: who sees its events lets the finding wait (`Engine::extend_sustain`). A pod that
-//! gets its node leaves the selection that is watched, which looks like a deletion.
+//! A pod that gets its node leaves the selection that is watched, which looks like a deletion.
 
 use std::time::Duration;
 
@@ -62,7 +61,7 @@ mod tests {
     use serde_json::json;
 
     use crate::Severity;
-    use crate::testing::Step::{Amnesia, Extend, Gone, Restart, Sees};
+    use crate::testing::Step::{Amnesia, Gone, Restart, Sees};
     use crate::testing::{Draft, check, last_told, pod};
 
     fn unscheduled(reason: &str) -> Draft {
@@ -98,11 +97,6 @@ mod tests {
                 (500, Amnesia(vec![homeless()])),
             ],
             "10 pending, 305 active",
-        );
-        check(
-            "wait longer while an autoscaler makes room",
-            &[(10, Sees(homeless())), (250, Extend(900)), (300, Sees(homeless()))],
-            "10 pending, 900 active",
         );
         check(
             "behind a gate count after an hour",

@@ -76,13 +76,10 @@ pub enum RestartPolicy {
     Never,
 }
 
-/// One of `restartPolicyRules`.
+/// One of `restartPolicyRules`. Every `action` that is defined starts the container again.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct RestartRule {
-    /// `action`; every one that is defined starts the container again.
-    #[serde(deserialize_with = "text")]
-    pub action: Arc<str>,
     /// `exitCodes` that it is for.
     #[serde(deserialize_with = "nullable")]
     pub exit_codes: ExitCodes,

@@ -36,24 +36,12 @@ pub struct PodSpec {
     /// `priority`.
     #[serde(deserialize_with = "nullable")]
     pub priority: i32,
-    /// `schedulingGates`.
-    #[serde(deserialize_with = "nullable")]
-    pub scheduling_gates: Vec<SchedulingGate>,
     /// `containers`.
     #[serde(deserialize_with = "nullable")]
     pub containers: Vec<Container>,
     /// `initContainers`, native sidecars among them.
     #[serde(deserialize_with = "nullable")]
     pub init_containers: Vec<Container>,
-}
-
-/// `PodSchedulingGate`.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
-#[serde(default)]
-pub struct SchedulingGate {
-    /// `name`.
-    #[serde(deserialize_with = "text")]
-    pub name: Arc<str>,
 }
 
 /// `PodStatus`. Ephemeral containers are left out: a person's debugging is not the pod's trouble.
