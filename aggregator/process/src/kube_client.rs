@@ -11,7 +11,6 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 use futures::future::BoxFuture;
 use http::{HeaderMap, HeaderValue, Request, Response, header};
-use jiff::fmt::rfc2822::DateTimeParser;
 use kube::client::ClientBuilder;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
@@ -24,8 +23,6 @@ use crate::watch::SILENCE;
 /// What in-cluster configuration is made from; the kubelet sets it in every pod.
 const SERVICE_HOST: &str = "KUBERNETES_SERVICE_HOST";
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// `Date` as RFC 9110 §5.6.7 prefers it is an RFC 2822 date in GMT.
-static DATES: DateTimeParser = DateTimeParser::new();
 
 /// How to reach the API server.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -136,8 +133,7 @@ where
 }
 
 fn date_of(headers: &HeaderMap) -> Option<Time> {
-    let date = DATES.parse_timestamp(headers.get(header::DATE)?.to_str().ok()?).ok()?;
-    Some(Time::from_millis(date.as_millisecond()))
+    Time::of_http_date(headers.get(header::DATE)?.to_str().ok()?)
 }
 
 #[cfg(test)]

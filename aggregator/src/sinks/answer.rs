@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use http::{HeaderMap, StatusCode, header};
-use jiff::fmt::rfc2822::DateTimeParser;
 use rules::Time;
 
 use super::Sent;
@@ -65,13 +64,8 @@ fn retry_after(headers: &HeaderMap, now: Time) -> Option<Duration> {
     if let Ok(seconds) = text.parse() {
         return Some(Duration::from_secs(seconds));
     }
-    let date = headers.get(header::DATE).and_then(|date| http_date(date.to_str().ok()?)).unwrap_or(now);
-    Some(http_date(text)?.since(date))
-}
-
-/// Reads `Sun, 06 Nov 1994 08:49:37 GMT`.
-fn http_date(text: &str) -> Option<Time> {
-    DateTimeParser::new().parse_timestamp(text).ok().map(|at| Time::from_millis(at.as_millisecond()))
+    let date = headers.get(header::DATE).and_then(|date| Time::of_http_date(date.to_str().ok()?)).unwrap_or(now);
+    Some(Time::of_http_date(text)?.since(date))
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ use std::fmt;
 use std::ops::{Add, Sub};
 use std::time::Duration;
 
+use jiff::fmt::rfc2822::DateTimeParser;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 /// A point in time: milliseconds since the Unix epoch.
@@ -35,6 +36,12 @@ impl Time {
     #[must_use]
     pub const fn shifted(self, millis: i64) -> Self {
         Self(self.0.saturating_add(millis))
+    }
+
+    /// Reads a date as HTTP prefers it (RFC 9110 §5.6.7, an RFC 2822 date in GMT): `Sun, 06 Nov 1994 08:49:37 GMT`.
+    pub fn of_http_date(text: &str) -> Option<Self> {
+        static DATES: DateTimeParser = DateTimeParser::new();
+        DATES.parse_timestamp(text).ok().map(|at| Self(at.as_millisecond()))
     }
 
     /// Reads an RFC 3339 timestamp; `None` when the text is none.
@@ -142,6 +149,12 @@ mod tests {
         assert_eq!(Time::parse("2026-05-01T02:14:05.000000Z"), Some(time), "metav1.MicroTime");
         assert_eq!(time.to_string(), "2026-05-01T02:14:05.000Z");
         assert_eq!(Time::parse("yesterday"), None);
+    }
+
+    #[test]
+    fn reads_dates_of_http() {
+        assert_eq!(Time::of_http_date("Sun, 06 Nov 1994 08:49:37 GMT"), Some(Time::from_millis(784_111_777_000)));
+        assert_eq!(Time::of_http_date("1994-11-06T08:49:37Z"), None);
     }
 
     #[test]
