@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use reqwest::Url;
 use rules::name::is_object_name;
-use rules::{Kind, Severity, SystemNamespaces};
+use rules::{Kind, Nature, Severity, SystemNamespaces};
 use serde_json::Value;
 
 use super::tree::{Problems, Section, unknown};
@@ -100,7 +100,12 @@ impl RawRule {
         let raw = Self {
             enabled: section.take("enabled", values::flag),
             severity: section.take("severity", values::severity),
-            sustain: section.take("sustain", values::duration(Duration::ZERO..=DAY)),
+            sustain: section.take("sustain", |value| match kind.row().nature {
+                Nature::Level => values::duration(Duration::ZERO..=DAY)(value),
+                Nature::Edge => {
+                    Err("means nothing to a kind that happens at a moment and is told at once: leave it out".into())
+                }
+            }),
             hold: section.take("hold", values::duration(Duration::ZERO..=DAY)),
             thresholds,
         };

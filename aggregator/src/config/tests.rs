@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use rules::{Kind, Severity, SystemNamespaces};
+use rules::{Kind, Nature, Severity, SystemNamespaces};
 
 use super::*;
 
@@ -90,6 +90,20 @@ sinks:
     assert_eq!(settings.sinks["hook"].batch_max, 1);
     assert_eq!(settings.sinks["log"].min_severity, Severity::Critical);
     assert_eq!(targets["log"], SinkTarget::Stdout);
+}
+
+#[test]
+fn what_happens_at_a_moment_has_no_sustain() {
+    for kind in Kind::all() {
+        let yaml = format!("rules: {{ {kind}: {{ sustain: 1m, hold: 1m }} }}");
+        match kind.row().nature {
+            Nature::Level => drop(parse(&format!("clusterName: c\n{yaml}"))),
+            Nature::Edge => {
+                let problem = "means nothing to a kind that happens at a moment and is told at once: leave it out";
+                check(&yaml, &format!("rules.{}.sustain: {problem}", kind.name()));
+            }
+        }
+    }
 }
 
 #[test]
