@@ -49,7 +49,7 @@ impl Metrics {
         registry.register("session_open", "1 while a session with the aggregator is open", metrics.session.clone());
         registry.register("reports", "Reports sent, repetitions included", metrics.reports.clone());
         registry.register("report_failures", "Exchanges with the aggregator that failed", metrics.failures.clone());
-        registry.register("findings_shed", "Findings that there was no room for", metrics.shed.clone());
+        registry.register("findings_without_room", "Findings that there was no room for", metrics.shed.clone());
         registry.register_collector(Box::new(WatchMetrics { health, clock }));
         for label in Failure::LABELS {
             drop(metrics.failures.get_or_create(&[("reason", label)]));
@@ -87,15 +87,15 @@ impl Metrics {
 impl Collector for WatchMetrics {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let Self { health, clock } = self;
-        let age = clock.mark().since(health.last_heard()).as_secs_f64();
+        let silent = clock.mark().since(health.last_heard()).as_secs();
         let live = ConstGauge::new(i64::from(health.is_live()));
         show(&mut encoder, "watch_live", "1 while what happens on the node is heard", &live)?;
-        show(&mut encoder, "watch_age_seconds", "Time since the API server was last heard", &ConstGauge::new(age))?;
+        show(&mut encoder, "watch_silent_seconds", "Since the API server was last heard", &ConstGauge::new(silent))?;
         let mut count = |name, help, count: u64| show(&mut encoder, name, help, &ConstCounter::new(count));
         count("watch_lists", "Complete LISTs", health.lists())?;
-        count("watch_opens", "Opened WATCHes", health.watches())?;
+        count("watch_opened", "Opened WATCHes", health.watches())?;
         count("watch_failures", "LISTs and WATCHes that failed", health.failures())?;
-        count("watch_skipped", "Objects that could not be decoded", health.skipped())
+        count("watch_skipped", "Objects that could not be read", health.skipped())
     }
 }
 
