@@ -33,7 +33,8 @@ use lines::{Line, Lines};
 use plan::{Page, Plan, Step};
 use request::ListPage;
 
-/// Bookmarks come about every minute; twice that and a bit without a byte, and the connection may be dead.
+/// Bookmarks come about every minute; twice that and a bit without a byte, and the connection may be dead. A watch is quiet
+/// when the next request is not answered either: until then, at most 75 s more, callers go by what they saw last.
 pub const SILENCE: Duration = Duration::from_secs(150);
 
 /// What to list and watch, and within which bounds.
