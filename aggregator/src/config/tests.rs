@@ -112,7 +112,7 @@ fn an_unknown_key_names_the_nearest() {
     check("watch_namespaces: [a]", "watch_namespaces: unknown key, did you mean watchNamespaces?");
     check("sinks: { c: { type: stdout, token: abc } }", "sinks.c.token: unknown key, did you mean tokenFile?");
     check("rules: { CrashLoop: {} }", "rules.CrashLoop: unknown kind, did you mean CrashLoopBackOff?");
-    check("rules: { OOMKilled: { sustian: 1m } }", "rules.OOMKilled.sustian: unknown key, did you mean sustain?");
+    check("rules: { ImagePull: { sustian: 1m } }", "rules.ImagePull.sustian: unknown key, did you mean sustain?");
     check(
         "zzz: 1",
         "zzz: unknown key; there are agents, clusterName, excludeNamespaces, extraLabels, rules, sinks, \

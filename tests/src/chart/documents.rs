@@ -1,9 +1,8 @@
 //! `_defaults.tpl`, and the tables of the README.
 
-use std::time::Duration;
-
 use anyhow::{Context as _, Result};
-use rules::{Kind, Severity};
+use rules::time::write_span;
+use rules::{Kind, Nature, Severity};
 use serde_json::Value;
 
 use super::aliases::Aliases;
@@ -37,8 +36,8 @@ pub(super) fn tables(entries: &[Entry], aliases: &Aliases) -> Vec<(&'static str,
         vec![
             row.name.to_owned(),
             severity(row.severity).to_owned(),
-            span(row.sustain),
-            span(row.hold),
+            if row.nature == Nature::Level { write_span(row.sustain) } else { String::new() },
+            write_span(row.hold),
             thresholds.join(", "),
         ]
     });
@@ -84,13 +83,6 @@ fn severity(severity: Severity) -> &'static str {
     }
 }
 
-/// As one writes it in the values.
-fn span(span: Duration) -> String {
-    let seconds = span.as_secs();
-    let units = [("h", 3600), ("m", 60)].into_iter().find(|(_, unit)| seconds > 0 && seconds.is_multiple_of(*unit));
-    units.map_or_else(|| format!("{seconds}s"), |(name, unit)| format!("{}{name}", seconds / unit))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -103,12 +95,5 @@ mod tests {
         assert_eq!(fill(&filled, &[("a", "| new |\n".to_owned())]).expect("again"), filled);
         let error = fill(readme, &[("b", String::new())]).expect_err("no such markers");
         assert_eq!(error.to_string(), "README.md has no <!-- b --> … <!-- /b -->");
-    }
-
-    #[test]
-    fn spans_are_written_in_the_largest_unit() {
-        for (seconds, text) in [(0, "0s"), (90, "90s"), (300, "5m"), (3600, "1h")] {
-            assert_eq!(span(Duration::from_secs(seconds)), text);
-        }
     }
 }

@@ -1,7 +1,7 @@
 //! `values.schema.json`: closed, so that a typo fails with the key's name. No references in it, as helms differ in them.
 
 use anyhow::{Context as _, Result, bail};
-use rules::Kind;
+use rules::{Kind, Nature};
 use serde_json::{Map, Value, json};
 
 use super::aliases::Aliases;
@@ -52,7 +52,9 @@ pub(super) fn rules(definitions: &Value) -> Value {
         let mut rule = closed();
         put(&mut rule, "enabled", json!({"type": "boolean"}));
         put(&mut rule, "severity", definitions["severity"].clone());
-        put(&mut rule, "sustain", definitions["duration"].clone());
+        if kind.row().nature == Nature::Level {
+            put(&mut rule, "sustain", definitions["duration"].clone());
+        }
         put(&mut rule, "hold", definitions["duration"].clone());
         for (threshold, _) in kind.row().thresholds {
             put(&mut rule, threshold, json!({"type": "number", "minimum": 0, "maximum": 1_000_000}));
