@@ -77,6 +77,8 @@ fn play(cluster: &Cluster, runtime: &Runtime, outside: &Receiver) -> Result<()> 
     leader(cluster, |pod| pod != first).context("another one leads")?;
     cluster.apply(&crashing("second").to_string())?;
     until_told(runtime, outside, "second", "firing").context("by another leader")?;
+    let told = keys(outside, "first");
+    ensure!(told.len() == 1, "the first issue has not changed, and was told once: {told:?}");
 
     cluster.kubectl(&["rollout", "status", "-n", OWN, &format!("deployment/{OWN}-aggregator"), "--timeout=60s"])?;
     let pods = own_pods(cluster)?;
@@ -124,6 +126,12 @@ fn until_told(runtime: &Runtime, outside: &Receiver, name: &str, status: &str) -
         received.iter().filter(|request| request.accepted()).any(|request| request.records().iter().any(is_it))
     };
     runtime.block_on(outside.until(&format!("{name} {status}"), LIMIT, heard)).map(drop)
+}
+
+/// The keys of all that was told about that Deployment.
+fn keys(outside: &Receiver, name: &str) -> BTreeSet<String> {
+    let accepted = outside.accepted().into_iter();
+    accepted.filter(|(_, record)| record["owner"]["name"] == name).map(|(key, _)| key).collect()
 }
 
 fn helm(cluster: &Cluster, arguments: &[&str]) -> Result<String> {

@@ -21,6 +21,16 @@ tokens: {{ $fullname }}-tokens
 serving: {{ $fullname }}-serving
 trust: {{ $fullname }}-trust
 leader: {{ $fullname }}-leader
+told: {{ $fullname }}-told
+{{- end -}}
+
+{{/* The ConfigMaps of the told-log, which the aggregator calls so: a list, as YAML. */}}
+{{- define "tocsin.toldLog" -}}
+{{- $names := list -}}
+{{- range list "journal" "snapshot-0" "snapshot-1" "snapshot-2" "snapshot-3" -}}
+  {{- $names = append $names (printf "%s-%s" $.names.told .) -}}
+{{- end -}}
+{{- toYaml $names -}}
 {{- end -}}
 
 {{/* What selects the pods of a component: {root, component}. It must never change. */}}

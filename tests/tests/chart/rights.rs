@@ -15,6 +15,8 @@ tocsin-aggregator everywhere: nodes list watch
 tocsin-aggregator everywhere: pods get list watch
 tocsin-aggregator kube-node-lease: coordination.k8s.io/leases get
 tocsin-aggregator tocsin: apps/deployments tocsin-aggregator get
+tocsin-aggregator tocsin: configmaps tocsin-told-journal tocsin-told-snapshot-0 tocsin-told-snapshot-1 \
+tocsin-told-snapshot-2 tocsin-told-snapshot-3 get patch
 tocsin-aggregator tocsin: configmaps tocsin-trust get patch
 tocsin-aggregator tocsin: coordination.k8s.io/leases create
 tocsin-aggregator tocsin: coordination.k8s.io/leases tocsin-leader get patch
