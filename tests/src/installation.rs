@@ -27,6 +27,8 @@ use crate::apiserver::{self, ApiServer, Container, Identity, On, PodRef, PodTemp
 use crate::processes::{Ended, Process, Programs, tail};
 use crate::receiver::Receiver;
 
+/// What its people call the cluster.
+pub const CLUSTER_NAME: &str = "simulated";
 /// Where Tocsin's own pods are, by default.
 const NAMESPACE: &str = "tocsin";
 const AGENT: &str = "tocsin-node-agent";
@@ -36,6 +38,8 @@ const SECRET: &str = "tocsin-tls";
 const CONFIG_MAP: &str = "tocsin-ca";
 /// What the ConfigMaps are named after in which the aggregator keeps what it told.
 const TOLD_LOG: &str = "tocsin-told";
+/// What a process logs when it has been asked to end.
+const SHUTTING_DOWN: &str = "shutting_down";
 /// What agents' tokens are for, by default.
 const AUDIENCE: &str = "tocsin-aggregator";
 /// The token that the receiver wants at first.
@@ -160,6 +164,29 @@ impl Installation {
         self.aggregator.as_ref().context("there is no aggregator")?.signal(Signal::STOP)
     }
 
+    /// Asks the aggregator to end (SIGTERM), and waits until it has let all agents go: from then on it sends what is left.
+    pub fn ask_aggregator_to_end(&self) -> Result<()> {
+        let aggregator = self.aggregator.as_ref().context("there is no aggregator")?;
+        aggregator.signal(Signal::TERM)?;
+        said(aggregator, SHUTTING_DOWN)?;
+        for agent in self.agents.values() {
+            let is_refused = |line: &str| line.contains("Connection refused").then_some(());
+            agent.until_line("it has nobody to report to", LIMIT, is_refused)?;
+        }
+        Ok(())
+    }
+
+    /// Waits until the aggregator has ended by itself; gives how.
+    pub fn aggregator_ends(&mut self) -> Result<Ended> {
+        self.aggregator.take().context("there is no aggregator")?.wait(LIMIT)
+    }
+
+    /// Other `rules` in the aggregator's configuration, as a mounted ConfigMap is replaced: in one step.
+    pub fn change_rules(&self, rules: &Value) -> Result<()> {
+        let next = self.write("config.next", &self.config(rules).to_string())?;
+        Ok(fs::rename(next, self.path("config.yaml"))?)
+    }
+
     /// Starts a node's agent, and waits until it has a session and a watch.
     pub fn start_agent(&mut self, node: &str) -> Result<()> {
         self.spawn_agent(node)?;
@@ -172,6 +199,13 @@ impl Installation {
         let on = On::watch("pods").selector(&own_pods(node));
         let gone = self.cluster.until("the agent's watch is gone", LIMIT, |cluster| cluster.watches(&on) == 0);
         self.runtime.block_on(gone)
+    }
+
+    /// Starts another agent of a node beside the one that is there, as a second DaemonSet would; gives how the first ends.
+    pub fn start_second_agent(&mut self, node: &str) -> Result<Ended> {
+        let first = self.agents.remove(node).with_context(|| format!("there is no agent on {node}"))?;
+        self.start_agent(node)?;
+        first.wait(LIMIT)
     }
 
     /// Asks a node's agent to end (SIGTERM), once it has logged `message`; gives how it ended, and what it has said.
@@ -267,7 +301,8 @@ impl Installation {
         tails.join("\n")
     }
 
-    /// Asks all processes to end (SIGTERM): each ends in time, with 0, and without having had to log an error.
+    /// Asks all processes to end (SIGTERM), the agents first: each ends in time, with 0, without having had to log an error,
+    /// and without even a warning on the way.
     pub fn end(mut self) -> Result<()> {
         let agents = std::mem::take(&mut self.agents).into_values();
         for process in agents.chain(self.aggregator.take()) {
@@ -276,6 +311,9 @@ impl Installation {
             ensure!(status.success(), "{name} ended with {status}\n{}", tail(&name, &lines));
             let errors: Vec<_> = lines.iter().filter(|line| line.contains("\"level\":\"ERROR\"")).collect();
             ensure!(errors.is_empty(), "{name} has said: {errors:#?}");
+            let ending = lines.iter().skip_while(|line| !line.contains(SHUTTING_DOWN));
+            let warnings: Vec<_> = ending.filter(|line| line.contains("\"level\":\"WARN\"")).collect();
+            ensure!(warnings.is_empty(), "{name} has said on its way to the end: {warnings:#?}");
         }
         Ok(())
     }
@@ -311,20 +349,25 @@ impl Installation {
     fn write_files(&self, rules: &Value) -> Result<()> {
         let own = self.cluster.issue_token(Identity::service_account(NAMESPACE, AGGREGATOR));
         self.cluster.write_kubeconfig(&self.path("aggregator.kubeconfig"), Some(&own))?;
-        let config = json!({
-            "clusterName": "simulated",
+        self.write("outside.crt", self.outside.ca_pem())?;
+        self.write("sink-token", TOKEN)?;
+        // JSON is YAML, too.
+        self.write("config.yaml", &self.config(rules).to_string()).map(drop)
+    }
+
+    fn config(&self, rules: &Value) -> Value {
+        json!({
+            "clusterName": CLUSTER_NAME,
             "agents": {"heartbeat": "1s"},
             "rules": rules,
             "sinks": {"outside": {
                 "type": "ingest",
                 "url": format!("{}/v1/issues", self.outside.url()),
-                "caFile": self.write("outside.crt", self.outside.ca_pem())?,
-                "tokenFile": self.write("sink-token", TOKEN)?,
+                "caFile": self.path("outside.crt"),
+                "tokenFile": self.path("sink-token"),
                 "ratePerMinute": 0,
             }},
-        });
-        // JSON is YAML, too.
-        self.write("config.yaml", &config.to_string()).map(drop)
+        })
     }
 
     fn write(&self, name: &str, content: &str) -> Result<PathBuf> {
