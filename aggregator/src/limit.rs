@@ -16,6 +16,8 @@ pub struct TokenBucket {
 
 /// The parts that one record takes: the milliseconds of a minute.
 const RECORD: u64 = 60_000;
+/// In which an empty bucket fills.
+const FULL_AFTER: Duration = Duration::from_mins(1);
 
 impl TokenBucket {
     /// A full bucket.
@@ -40,7 +42,9 @@ impl TokenBucket {
     }
 
     fn fill(&mut self, now: Time) {
-        // A clock that steps back brings nothing, and what it then runs through again neither.
+        // A clock that steps back brings nothing, and what it then runs through again neither; but no longer than it takes
+        // to fill, or a clock that was an hour ahead for one answer would stop the sink for that hour.
+        self.filled_at = self.filled_at.min(now + FULL_AFTER);
         let elapsed = u64::try_from(now.since(self.filled_at).as_millis()).unwrap_or(u64::MAX);
         let full = u64::from(self.per_minute) * RECORD;
         self.level = self.level.saturating_add(elapsed.saturating_mul(u64::from(self.per_minute))).min(full);
@@ -78,5 +82,14 @@ mod tests {
         assert_eq!(bucket.take(60, START), 60);
         assert_eq!(bucket.take(1, START - Duration::from_hours(24)), 0);
         assert_eq!(bucket.take(60, START + Duration::from_mins(1)), 60);
+    }
+
+    #[test]
+    fn a_clock_that_was_ahead_for_a_moment_stops_it_for_a_minute_and_no_longer() {
+        let mut bucket = TokenBucket::new(60, START);
+        assert_eq!(bucket.take(60, START + Duration::from_hours(1)), 60);
+        assert_eq!(bucket.take(1, START), 0);
+        assert_eq!(bucket.take(60, START + Duration::from_secs(59)), 0);
+        assert_eq!(bucket.take(60, START + Duration::from_secs(90)), 30);
     }
 }
