@@ -15,6 +15,7 @@ pub mod issue;
 mod judge;
 mod past;
 mod recall;
+mod shed;
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
@@ -27,6 +28,7 @@ use self::decision::{Decision, Waiting};
 use self::explain::Explanations;
 pub use self::issue::{Issue, IssueKey, Member, MemberId, Observer};
 use self::past::Past;
+use self::shed::Shed;
 use crate::forward::outbox::{Fate, Intent};
 use crate::settings::Settings;
 
@@ -105,6 +107,7 @@ pub struct Dedupe {
     resyncing: bool,
     deadlines: BTreeSet<(Time, MemberId)>,
     accounts: Accounts,
+    shed: Shed,
     effects: Vec<Effect>,
 }
 
@@ -128,6 +131,7 @@ impl Dedupe {
             resyncing: true,
             deadlines: BTreeSet::new(),
             accounts: Accounts::default(),
+            shed: Shed::default(),
             effects: Vec::new(),
         }
     }
@@ -156,7 +160,7 @@ impl Dedupe {
             let id = MemberId { observer: Arc::clone(observer), finding: finding.id };
             let known = self.members.get(&id).map(Arc::clone);
             let Some(key) = known.or_else(|| self.admit(&id, &finding)) else {
-                if finding.state != State::Pending {
+                if self.shed.note(&id, &finding, self.settings.findings_max) {
                     self.accounts.open(Decision::Shed);
                 }
                 self.effects.push(Effect::Settle(id, revision));
@@ -173,6 +177,7 @@ impl Dedupe {
     /// A full report of `observer` was taken in whole. What it did not name is not seen by anybody any more; what was
     /// held after a cause ended is confirmed by it.
     pub fn on_full_report(&mut self, observer: &Observer, absent: &[FindingId], now: Time) {
+        self.shed.forget(observer, absent);
         let absent = absent.iter().map(|&finding| MemberId { observer: Arc::clone(observer), finding });
         let absent: Vec<_> = absent.chain(self.unnamed_of(observer)).collect();
         for id in absent {
@@ -197,6 +202,7 @@ impl Dedupe {
     /// A node is no more: what was seen on it is over when its hold has passed.
     pub fn on_node_gone(&mut self, node: &Arc<str>, now: Time) {
         self.saw_until.remove(node);
+        self.shed.forget_all_of(node);
         let members: Vec<_> = self.by_node.get(node).into_iter().flatten().cloned().collect();
         for id in members.into_iter().filter(|id| id.observer == *node) {
             self.on_unseen(id, now);
@@ -362,8 +368,13 @@ impl Dedupe {
             Some(_) | None => false,
         };
         if !counted && state != State::Pending {
-            self.accounts.open(Decision::Pending(Waiting::Held));
-            member.decision = Some(Decision::Pending(Waiting::Held));
+            let held = Decision::Pending(Waiting::Held);
+            if self.shed.take(id, member.finding.incarnation) {
+                self.accounts.take_back_shed(held);
+            } else {
+                self.accounts.open(held);
+            }
+            member.decision = Some(held);
         }
         let is_settled = member.decision.is_some_and(Decision::is_final) && !member.over;
         issue.members.insert(id.clone(), member);

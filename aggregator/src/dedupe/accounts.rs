@@ -23,9 +23,12 @@ impl Accounts {
     /// One moves on.
     pub fn change(&mut self, from: Decision, to: Decision) {
         debug_assert!(!from.is_final(), "{from} is the last word");
-        let left = self.decided.entry(entry(from)).or_default();
-        *left = left.saturating_sub(1);
-        *self.decided.entry(entry(to)).or_default() += 1;
+        self.transfer(from, to);
+    }
+
+    /// One that was shed is reported again, and now there is room for it.
+    pub fn take_back_shed(&mut self, to: Decision) {
+        self.transfer(Decision::Shed, to);
     }
 
     /// How many were observed.
@@ -46,6 +49,12 @@ impl Accounts {
     /// Whether the books balance.
     pub fn balance(&self) -> bool {
         self.observed == self.decided.values().sum::<u64>()
+    }
+
+    fn transfer(&mut self, from: Decision, to: Decision) {
+        let left = self.decided.entry(entry(from)).or_default();
+        *left = left.saturating_sub(1);
+        *self.decided.entry(entry(to)).or_default() += 1;
     }
 }
 

@@ -120,6 +120,22 @@ fn what_there_is_no_room_for_is_shed_and_settled() {
 }
 
 #[test]
+fn what_there_is_no_room_for_counts_once_however_often_it_is_reported() {
+    let mut story = Story::begin();
+    story.dedupe.settings = Arc::new(Settings { findings_max: 1, ..(*story.dedupe.settings).clone() });
+    let (first, second) = (pod("CrashLoopBackOff", "n1", "api-1"), pod("OOMKilled", "n1", "api-2"));
+    story.see(first.clone()).see(second.clone()).see(second.clone()).full_report("n1", &[]).see(second.clone());
+    story.accounts(&[(TOLD, 1), (Decision::Shed, 1)]);
+    let next = again(second.clone(), 2, START + SECOND);
+    story.see(next.clone()).see(cleared(next.clone())).accounts(&[(TOLD, 1), (Decision::Shed, 2)]);
+    // Its observer has forgotten it, and sees the same again.
+    story.see(second.clone()).full_report("n1", &[&second]).see(second.clone());
+    story.accounts(&[(TOLD, 1), (Decision::Shed, 4)]);
+    // There is room: what was shed is told after all.
+    story.see(cleared(first)).see(second).accounts(&[(TOLD, 2), (Decision::Shed, 3)]);
+}
+
+#[test]
 fn a_sink_that_is_taken_away_keeps_nothing_waiting() {
     let one = pod("CrashLoopBackOff", "n1", "api-1");
     let mut story = Story::with_sinks(&[("gone", SinkSettings::default()), ("stays", SinkSettings::default())]);
