@@ -98,6 +98,7 @@ pub enum Health {
 /// Everything that one sink has yet to hear.
 #[derive(Debug)]
 pub struct Outbox {
+    number: u64,
     settings: SinkSettings,
     bucket: Option<TokenBucket>,
     entries: HashMap<Arc<IssueKey>, Entry>,
@@ -135,9 +136,10 @@ const BACKOFF_MAX: Duration = Duration::from_mins(5);
 const UNAUTHORIZED_PROBE: Duration = Duration::from_mins(1);
 
 impl Outbox {
-    /// An empty outbox. `seed` is for the jitter.
-    pub fn new(settings: SinkSettings, seed: u64, now: Time) -> Self {
+    /// An empty outbox. Its number tells it from one before it of the same name, and is the seed of its jitter.
+    pub fn new(settings: SinkSettings, number: u64, now: Time) -> Self {
         let mut outbox = Self {
+            number,
             settings: SinkSettings::default(),
             bucket: None,
             entries: HashMap::new(),
@@ -146,7 +148,7 @@ impl Outbox {
             health: Health::Working,
             backoff: Backoff::new(BACKOFF_FIRST, BACKOFF_MAX),
             not_before: now,
-            random: fastrand::Rng::with_seed(seed),
+            random: fastrand::Rng::with_seed(number),
         };
         outbox.configure(settings, now);
         outbox
@@ -158,6 +160,11 @@ impl Outbox {
             self.bucket = settings.rate_per_minute.map(|rate| TokenBucket::new(rate, now));
         }
         self.settings = settings;
+    }
+
+    /// Which outbox this is: a sink that was taken out and is there again has another.
+    pub fn number(&self) -> u64 {
+        self.number
     }
 
     /// The settings in force.

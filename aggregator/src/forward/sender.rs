@@ -23,6 +23,7 @@ use super::outbox::{Health, Next, Outbox, Outcome};
 use crate::config::{Config, SinkTarget};
 use crate::core::{Bell, Core};
 use crate::leader::Leadership;
+use crate::pipeline::Pipeline;
 use crate::sinks::{Sent, Sink};
 use crate::told_log::keeper::Written;
 
@@ -143,8 +144,9 @@ impl Senders {
                 self.pause(&mut leadership, &mut sink).await;
                 continue;
             }
-            let (next, version) =
-                self.core.quietly(|pipeline, now| (pipeline.next(name, now), pipeline.told_log().version()));
+            let (next, version, outbox) = self.core.quietly(|pipeline, now| {
+                (pipeline.next(name, now), pipeline.told_log().version(), outbox_of(pipeline, name))
+            });
             let until = match next {
                 Next::Send(records) => {
                     // Looked at first: whoever was paused meanwhile sends nothing more.
@@ -158,7 +160,10 @@ impl Senders {
                     };
                     self.attempts.add(name, sent.outcome);
                     let now = self.core.with(|pipeline, now| {
-                        pipeline.on_outcome(name, sent.outcome, now);
+                        // The sink may have been taken out meanwhile, and be there again as another.
+                        if outbox_of(pipeline, name) == outbox {
+                            pipeline.on_outcome(name, sent.outcome, now);
+                        }
                         now
                     });
                     let outcome = standing::label(sent.outcome);
@@ -237,6 +242,10 @@ impl Senders {
         }
         true
     }
+}
+
+fn outbox_of(pipeline: &Pipeline, sink: &str) -> Option<u64> {
+    pipeline.outboxes().get(sink).map(Outbox::number)
 }
 
 fn labels(sink: &str, outcome: Outcome) -> AttemptLabels {

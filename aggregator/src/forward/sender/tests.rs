@@ -15,7 +15,6 @@ use wire::Epoch;
 use super::*;
 use crate::config::HttpTarget;
 use crate::leader::election::Role;
-use crate::pipeline::Pipeline;
 use crate::settings::{Settings, SinkSettings};
 use crate::sinks::Stdout;
 
@@ -153,11 +152,14 @@ impl Process {
 
 fn core(sinks: &[&str], rate_per_minute: Option<u32>) -> Arc<Core> {
     let clock = Clock::starting_at(START);
+    let pipeline = Pipeline::new(settings(sinks, rate_per_minute), Epoch(1), 7, clock.now());
+    Arc::new(Core::new(pipeline, clock))
+}
+
+fn settings(sinks: &[&str], rate_per_minute: Option<u32>) -> Settings {
     let sink = SinkSettings { rate_per_minute, ..SinkSettings::default() };
     let sinks = sinks.iter().map(|name| (Arc::from(*name), sink.clone())).collect();
-    let settings = Settings { sinks, ..Settings::default() };
-    let pipeline = Pipeline::new(settings, Epoch(1), 7, clock.now());
-    Arc::new(Core::new(pipeline, clock))
+    Settings { sinks, ..Settings::default() }
 }
 
 /// A node is not ready.
@@ -391,6 +393,24 @@ async fn a_sink_that_is_taken_out_is_sent_nothing_more_and_another_in_its_place_
     process.tasks.idle(Stage::Flush).await;
     find(&process.core, "node-3");
     assert_eq!((one.told(1).await.len(), other.told(1).await.len()), (1, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_to_a_sink_that_was_taken_out_is_none_to_another_of_its_name() {
+    let stream = Stream::default();
+    let (process, _journal) = keeping(stdout(&stream));
+    find(&process.core, "node-1");
+    process.core.clock().sleep(SECOND).await;
+    for sinks in [&[][..], &["sink"]] {
+        process.core.with(|pipeline, now| pipeline.configure(settings(sinks, None), now));
+    }
+    find(&process.core, "node-2");
+    let next = process.core.quietly(|pipeline, now| pipeline.next(&"sink".into(), now));
+    let Next::Send(records) = next else { panic!("there is something to send: {next:?}") };
+    process.until(|process| process.count(Outcome::Delivered) > 0).await;
+    assert_eq!(stream.told(1).await, ["node-1"]);
+    let waiting = process.core.quietly(|pipeline, _| pipeline.outboxes().get("sink").map(Outbox::len));
+    assert_eq!(waiting, Some(records.len()), "what is on its way waits for its own answer");
 }
 
 #[tokio::test(start_paused = true)]
