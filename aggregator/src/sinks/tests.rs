@@ -17,7 +17,7 @@ use process::tls::ServerTls;
 use rcgen::{CertificateParams, KeyPair};
 use rules::{Kind, Owner, Severity};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, BufWriter};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 
@@ -247,9 +247,12 @@ async fn an_endless_answer_is_not_read_to_its_end() {
 
 #[tokio::test]
 async fn a_receiver_that_is_not_there_fails_without_showing_the_url() {
-    let free = TcpListener::bind(("127.0.0.1", 0)).await.expect("a free port").local_addr().expect("it is bound");
+    // Kept, so that the port is nobody else's; it does not listen.
+    let closed = TcpSocket::new_v4().expect("a socket");
+    closed.bind(([127, 0, 0, 1], 0).into()).expect("a free port");
+    let url = format!("http://{}/?key=hunter2", closed.local_addr().expect("it is bound"));
     let receiver = Receiver::answering(200, 0).await;
-    let target = HttpTarget { url: format!("http://{free}/?key=hunter2").parse().expect("a URL"), ..receiver.target() };
+    let target = HttpTarget { url: url.parse().expect("a URL"), ..receiver.target() };
     let sent = ingest(target).send(&records(&["a"], false), NOW).await;
     assert_eq!(sent.outcome, Outcome::Failed);
     assert!(sent.why.starts_with("it cannot be reached: ") && !sent.why.contains("hunter2"), "{}", sent.why);

@@ -12,7 +12,7 @@ use process::shutdown::Script;
 use process::tasks::Failures;
 use process::tls::ClientTls;
 use tempfile::TempDir;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 use tokio::time::timeout;
 use wire::{Body, OpenSet, SessionId};
 
@@ -264,9 +264,10 @@ async fn a_port_that_is_open_and_says_nothing_is_given_up() {
 
 #[tokio::test]
 async fn a_port_that_is_closed_is_named() {
-    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port is free");
-    let address = listener.local_addr().expect("it is bound").to_string();
-    drop(listener);
+    // Kept, so that the port is nobody else's; it does not listen.
+    let closed = TcpSocket::new_v4().expect("a socket");
+    closed.bind(([127, 0, 0, 1], 0).into()).expect("a port is free");
+    let address = closed.local_addr().expect("it is bound").to_string();
     let trusted = Aggregator::start().await;
     let (label, text) = failure(Client::new(&address, &trusted.ca_pem).hello().await);
     assert_eq!((label, text.contains(&address)), ("connect", true), "{text}");

@@ -1,7 +1,7 @@
 //! Kubeconfigs that are right and wrong, and real sockets.
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 
 use super::*;
 use crate::shutdown::Script;
@@ -89,8 +89,10 @@ async fn an_answers_date_sets_the_clock_and_the_question_says_who_asks() {
 
 #[tokio::test]
 async fn a_server_that_is_not_there_is_an_error_at_once() {
-    let free = TcpListener::bind(("127.0.0.1", 0)).await.expect("a port").local_addr().expect("bound");
-    let config = Config::new(format!("http://{free}").parse().expect("a URI"));
+    // Kept, so that the port is nobody else's; it does not listen.
+    let closed = TcpSocket::new_v4().expect("a socket");
+    closed.bind(([127, 0, 0, 1], 0).into()).expect("a port");
+    let config = Config::new(format!("http://{}", closed.local_addr().expect("bound")).parse().expect("a URI"));
     let client = build(config, SILENCE, &Clock::system()).expect("a client");
     let request = Request::get("/api").body(kube::client::Body::empty()).expect("a request");
     client.send(request).await.expect_err("nobody listens");
