@@ -1,4 +1,4 @@
-//! Limit: a token bucket for each sink. What does not fit waits in the sink's outbox and coalesces there.
+//! Limit: a token bucket for each sink. What does not fit waits in the sink's outbox and coalesces there. Pure.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! Makes CAs and serving certificates (X.509 v3, RFC 5280), with ECDSA keys on P-256. But for the chance in the keys, pure.
+//! Makes CAs and serving certificates (X.509 v3, RFC 5280), with ECDSA keys on P-256. Pure but for the chance in the keys.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! Notifications: what is said of an issue, as one JSON object.
+//! Notifications: what is said of an issue, as one JSON object. Pure.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;

@@ -1,5 +1,5 @@
 //! The outbox of one sink: what it has yet to hear, by issue and not by message. Hours of outage cost memory by
-//! distinct issue, and recovery sends the present, not the past.
+//! distinct issue, and recovery sends the present, not the past. Pure.
 
 use std::collections::HashMap;
 use std::sync::Arc;

@@ -1,5 +1,5 @@
 //! Text that comes from pods, events and termination messages is untrusted. Before anybody reads it, secrets are
-//! struck out, control and direction-changing characters go, and it is cut.
+//! struck out, control and direction-changing characters go, and it is cut. Pure.
 
 use std::borrow::Cow;
 use std::sync::LazyLock;
