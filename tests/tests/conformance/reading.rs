@@ -14,6 +14,7 @@ use crate::server::{CONFIG_MAPS, NAMESPACE, SOON, Server, answer, config_map, po
 const CLOCK_OFF_MAX_S: f64 = 5.0;
 
 /// The only clock that Tocsin goes by.
+#[allow(clippy::disallowed_methods, reason = "a test is a client with a clock of its own")]
 pub(crate) async fn every_answer_has_a_date(server: &Server) -> Result<()> {
     for path in [CONFIG_MAPS, "/api/v1/namespaces/default/configmaps/none", "/api/v1/configmaps?resourceVersion=x"] {
         let answer = server.get(path).await?;
