@@ -39,6 +39,8 @@ pub struct Pair {
     pub world: World,
     /// One agent a node, while it lives.
     pub agents: BTreeMap<Arc<str>, Agent>,
+    /// Those in whose place another has started, while they live.
+    elders: Vec<(Arc<str>, Agent)>,
     /// The aggregator, while it lives.
     pub aggregator: Option<Aggregator>,
     /// The outside, as the aggregator's one required sink sees it.
@@ -120,6 +122,7 @@ impl Pair {
         Self {
             world,
             agents: BTreeMap::new(),
+            elders: Vec::new(),
             aggregator: None,
             outbound: Outbound::default(),
             aside: Outbound::default(),
@@ -168,18 +171,33 @@ impl Pair {
         self.aggregator = None;
     }
 
-    /// Starts the agent of a node; it lists its pods at once.
+    /// Starts the agent of a node; it lists its pods at once. One that is there already lives on until it is told to end.
     pub fn start_agent(&mut self, node: &str) {
         self.lives += 1;
         self.show_changes();
         let mut agent = Agent::new(node, self.lives);
         agent.list(&self.world, self.now);
-        self.agents.insert(Arc::from(node), agent);
+        let node: Arc<str> = Arc::from(node);
+        let elder = self.agents.insert(Arc::clone(&node), agent);
+        self.elders.extend(elder.map(|elder| (node, elder)));
     }
 
-    /// Kills the agent of a node: its memory is gone.
+    /// Kills all agents of a node: their memory is gone.
     pub fn kill_agent(&mut self, node: &str) {
         self.agents.remove(node);
+        self.elders.retain(|(of, _)| **of != *node);
+    }
+
+    /// Lets the agents of a node reach the aggregator, or not.
+    pub fn connect_agent(&mut self, node: &str, connected: bool) {
+        for agent in self.agents_of(node) {
+            agent.connected = connected;
+        }
+    }
+
+    /// How many agents a node has.
+    pub fn count_agents(&mut self, node: &str) -> usize {
+        self.agents_of(node).count()
     }
 
     /// Changes the cluster, and lets everybody see it.
@@ -304,8 +322,14 @@ impl Pair {
         &self.aggregator.as_ref().expect("the aggregator lives in this part of the story").pipeline
     }
 
+    fn agents_of(&mut self, node: &str) -> impl Iterator<Item = &mut Agent> {
+        let elders = self.elders.iter_mut().filter(move |(of, _)| **of == *node).map(|(_, elder)| elder);
+        elders.chain(self.agents.get_mut(node))
+    }
+
     fn next_deadline(&self) -> Option<Time> {
-        let agents = self.agents.values().filter_map(Agent::next_deadline);
+        let elders = self.elders.iter().map(|(_, elder)| elder);
+        let agents = self.agents.values().chain(elders).filter_map(Agent::next_deadline);
         let aggregator = self.aggregator.iter().flat_map(|aggregator| {
             let senders = aggregator.senders.values().copied();
             let own = [aggregator.pipeline.next_deadline(), aggregator.engine.next_deadline()];
@@ -321,7 +345,7 @@ impl Pair {
         let changes = self.world.take_changes();
         let busy = !changes.is_empty();
         for change in changes {
-            for agent in self.agents.values_mut() {
+            for agent in self.agents.values_mut().chain(self.elders.iter_mut().map(|(_, elder)| elder)) {
                 agent.watch(&change, &self.world, self.now);
             }
             if let Some(aggregator) = &mut self.aggregator {
@@ -333,17 +357,18 @@ impl Pair {
 
     fn run_agents(&mut self) -> bool {
         let mut busy = false;
-        let mut ended = Vec::new();
-        for (node, agent) in &mut self.agents {
+        let elders = self.elders.iter_mut().map(|(_, elder)| elder);
+        for agent in elders.chain(self.agents.values_mut()) {
             let pipeline = self.aggregator.as_mut().map(|aggregator| &mut aggregator.pipeline);
             self.lives += 1;
             busy |= agent.run(pipeline, SessionId(u128::from(self.lives)), &self.world, self.now);
-            if agent.has_ended() {
-                ended.push(Arc::clone(node));
-            }
         }
-        for node in ended {
-            self.agents.remove(&node);
+        self.elders.retain(|(_, elder)| !elder.has_ended());
+        self.agents.retain(|_, agent| !agent.has_ended());
+        // It is the younger that has ended, when the elder had to say hello again.
+        while let Some(at) = self.elders.iter().rposition(|(node, _)| !self.agents.contains_key(node)) {
+            let (node, elder) = self.elders.remove(at);
+            self.agents.insert(node, elder);
         }
         busy
     }

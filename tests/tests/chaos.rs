@@ -235,16 +235,8 @@ impl Story {
                 pair.start_agent(NODES[node]);
             }
             Action::StartAgent(_) => {}
-            Action::Disconnect(node) => {
-                if let Some(agent) = pair.agents.get_mut(NODES[node]) {
-                    agent.connected = false;
-                }
-            }
-            Action::Connect(node) => {
-                if let Some(agent) = pair.agents.get_mut(NODES[node]) {
-                    agent.connected = true;
-                }
-            }
+            Action::Disconnect(node) => pair.connect_agent(NODES[node], false),
+            Action::Connect(node) => pair.connect_agent(NODES[node], true),
             Action::KillAggregator => {
                 pair.kill_aggregator();
                 self.lives.push(pair.outbound.sent.len());
@@ -267,7 +259,7 @@ impl Story {
                     pair.start_agent(NODES[node]);
                 }
             }
-            // A second agent of the node takes the place of the first, which is still there for a moment.
+            // A second agent of the node, while the first is there: one of the two has to end.
             Action::Stranger(node) if self.nodes.contains(&node) => pair.start_agent(NODES[node]),
             Action::Stranger(_) => {}
             Action::Newcomer(index) => self.newcomer(index),
@@ -316,6 +308,9 @@ impl Story {
         self.pair.pass(Duration::from_mins(135));
         let refuses = story.contains(&Action::Outside(Some(Outcome::Refused)));
         let forgets = story.contains(&Action::KillAggregator) && !mode.told_log;
+        for &node in &self.nodes {
+            assert_eq!(self.pair.count_agents(NODES[node]), 1, "agents of {}", NODES[node]);
+        }
         if ill.is_empty() {
             self.pair.assert_nothing_is_left();
         }

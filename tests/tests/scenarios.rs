@@ -225,6 +225,20 @@ fn a_token_that_is_revoked_and_replaced_loses_nothing_and_asks_slowly_in_between
 }
 
 #[test]
+fn of_two_agents_of_a_node_the_elder_ends() {
+    let (mut pair, deployment) = with_deployment(1);
+    pair.change(|world| world.crash_loop(&deployment.pods[0], 4)).pass(10 * MINUTE);
+    pair.start_agent("n1");
+    assert_eq!(pair.count_agents("n1"), 2);
+    pair.pass(MINUTE);
+    assert_eq!(pair.count_agents("n1"), 1);
+    pair.pass(HOUR).assert_told(&["CrashLoopBackOff api firing"]);
+    pair.change(|world| world.run(&deployment.pods[0])).pass(HOUR);
+    pair.assert_told(&["CrashLoopBackOff api firing", "CrashLoopBackOff api resolved"]);
+    pair.assert_nothing_is_left();
+}
+
+#[test]
 fn a_healthy_rollout_of_a_hundred_pods_is_not_told() {
     let (mut pair, mut deployment) = with_deployment(100);
     let newer = PodTemplate::new("api", Container::new("app", "registry.example/api:1.8.3"));
@@ -244,11 +258,11 @@ fn a_node_that_dies_with_a_hundred_pods_is_one_message() {
     }
     pair.pass(MINUTE);
     // The node is cut off: its agent goes on seeing pods that are not ready, and cannot say so.
-    pair.agents.get_mut("n1").expect("it lives").connected = false;
+    pair.connect_agent("n1", false);
     pair.change(|world| world.node_dies("n1")).pass(10 * MINUTE);
     pair.assert_told(&["NodeNotReady n1 firing"]);
 
-    pair.agents.get_mut("n1").expect("it lives").connected = true;
+    pair.connect_agent("n1", true);
     pair.change(|world| world.node_recovers("n1")).pass(HOUR);
     pair.assert_told(&["NodeNotReady n1 firing", "NodeNotReady n1 resolved"]);
     pair.assert_nothing_is_left();

@@ -21,7 +21,7 @@ pub struct Agent {
     /// Its end of the report contract.
     pub reporter: Reporter,
     /// Whether it can reach the aggregator.
-    pub connected: bool,
+    pub(super) connected: bool,
     wakes: Option<Time>,
     ended: bool,
 }
