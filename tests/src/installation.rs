@@ -5,8 +5,12 @@
 //!    in this process                 processes of their own                in this process
 //! ```
 //!
+//! [`replicas`] has a second aggregator beside the first, and what can happen to the one that leads.
+//!
 //! What starts, ends or asks a process blocks: it is called outside of a runtime, or where nothing else waits. The
 //! processes end with the value.
+
+mod replicas;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -53,6 +57,8 @@ pub struct Installation {
     // In the order of their end: processes first, the runtime that serves them last.
     agents: BTreeMap<String, Process>,
     aggregator: Option<Process>,
+    /// In a story with two, the one that leads first; the other is `aggregator`.
+    leader: Option<Process>,
     addresses: Addresses,
     /// The agents' pods by node: their tokens are bound to these.
     pods: BTreeMap<String, PodRef>,
@@ -84,6 +90,14 @@ impl Installation {
     /// A cluster of these nodes, an aggregator that goes by these `rules` of its configuration, and all agents, each with
     /// its session open and its watch up. No limit holds back what is told.
     pub fn start(programs: Programs, nodes: &[&str], rules: &Value) -> Result<Self> {
+        let mut installation = Self::prepare(programs, nodes, rules)?;
+        installation.start_aggregator()?;
+        installation.start_agents(nodes)?;
+        Ok(installation)
+    }
+
+    /// The cluster and who is told, and no process yet.
+    fn prepare(programs: Programs, nodes: &[&str], rules: &Value) -> Result<Self> {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
         let options = apiserver::Options { authenticate: true, ..apiserver::Options::default() };
         let cluster = runtime.block_on(ApiServer::start(options))?;
@@ -102,9 +116,10 @@ impl Installation {
         let pods = cluster.add_daemon_set(NAMESPACE, AGENT, &template, nodes);
         let pods = nodes.iter().map(ToString::to_string).zip(pods).collect();
         let folder = tempfile::tempdir()?;
-        let mut installation = Self {
+        let installation = Self {
             agents: BTreeMap::new(),
             aggregator: None,
+            leader: None,
             addresses: Addresses::default(),
             pods,
             cluster,
@@ -114,14 +129,17 @@ impl Installation {
             runtime,
         };
         installation.write_files(rules)?;
-        installation.start_aggregator()?;
-        for node in nodes {
-            installation.spawn_agent(node)?;
-        }
-        for node in nodes {
-            installation.until_agent_is_up(node)?;
-        }
         Ok(installation)
+    }
+
+    fn start_agents(&mut self, nodes: &[&str]) -> Result<()> {
+        for node in nodes {
+            self.spawn_agent(node)?;
+        }
+        for node in nodes {
+            self.until_agent_is_up(node)?;
+        }
+        Ok(())
     }
 
     /// Waits for something that the receiver or the cluster says.
@@ -136,6 +154,14 @@ impl Installation {
 
     /// Starts the aggregator, again at the addresses that it had.
     pub fn start_aggregator(&mut self) -> Result<()> {
+        let command = self.aggregator_command("aggregator.kubeconfig");
+        let (aggregator, addresses) = Self::run_aggregator(AGGREGATOR, command)?;
+        (self.aggregator, self.addresses) = (Some(aggregator), addresses);
+        Ok(())
+    }
+
+    /// An aggregator at the addresses at which there was one before.
+    fn aggregator_command(&self, kubeconfig: &str) -> Command {
         let Addresses { agents, metrics, api } = &self.addresses;
         let mut command = Command::new(&self.programs.aggregator);
         command
@@ -143,15 +169,18 @@ impl Installation {
             .args([format!("--agents-listen={agents}"), format!("--metrics-listen={metrics}")])
             .args([format!("--api-listen={api}"), "--log-level=debug".to_owned()])
             .arg(self.option("--config", "config.yaml"))
-            .arg(self.option("--kubeconfig", "aggregator.kubeconfig"))
+            .arg(self.option("--kubeconfig", kubeconfig))
             .args([format!("--tls-secret={SECRET}"), format!("--ca-config-map={CONFIG_MAP}")])
             .arg(format!("--told-log={TOLD_LOG}"));
-        let aggregator = Process::start(AGGREGATOR, &mut command)?;
+        command
+    }
+
+    fn run_aggregator(name: &str, mut command: Command) -> Result<(Process, Addresses)> {
+        let aggregator = Process::start(name, &mut command)?;
         let started = said(&aggregator, "started")?;
         let address = |field: &str| started[field].as_str().map(str::to_owned).with_context(|| format!("{started}"));
-        self.addresses = Addresses { agents: address("agents")?, metrics: address("admin")?, api: address("api")? };
-        self.aggregator = Some(aggregator);
-        Ok(())
+        let at = Addresses { agents: address("agents")?, metrics: address("admin")?, api: address("api")? };
+        Ok((aggregator, at))
     }
 
     /// Kills the aggregator without asking.
@@ -297,7 +326,8 @@ impl Installation {
 
     /// The end of what all processes have written, for errors.
     pub fn tails(&self) -> String {
-        let tails: Vec<_> = self.aggregator.iter().chain(self.agents.values()).map(Process::tail).collect();
+        let tails: Vec<_> =
+            self.leader.iter().chain(&self.aggregator).chain(self.agents.values()).map(Process::tail).collect();
         tails.join("\n")
     }
 
@@ -305,7 +335,7 @@ impl Installation {
     /// and without even a warning on the way.
     pub fn end(mut self) -> Result<()> {
         let agents = std::mem::take(&mut self.agents).into_values();
-        for process in agents.chain(self.aggregator.take()) {
+        for process in agents.chain(self.leader.take()).chain(self.aggregator.take()) {
             let name = process.name().to_owned();
             let Ended { status, lines } = process.end(LIMIT)?;
             ensure!(status.success(), "{name} ended with {status}\n{}", tail(&name, &lines));
@@ -347,8 +377,10 @@ impl Installation {
 
     /// What the processes are given: tokens, configuration.
     fn write_files(&self, rules: &Value) -> Result<()> {
-        let own = self.cluster.issue_token(Identity::service_account(NAMESPACE, AGGREGATOR));
-        self.cluster.write_kubeconfig(&self.path("aggregator.kubeconfig"), Some(&own))?;
+        for (account, file) in [(AGGREGATOR, "aggregator.kubeconfig"), (replicas::LEADER, replicas::KUBECONFIG)] {
+            let own = self.cluster.issue_token(Identity::service_account(NAMESPACE, account));
+            self.cluster.write_kubeconfig(&self.path(file), Some(&own))?;
+        }
         self.write("outside.crt", self.outside.ca_pem())?;
         self.write("sink-token", TOKEN)?;
         // JSON is YAML, too.

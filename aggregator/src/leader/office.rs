@@ -34,6 +34,13 @@ impl Office {
         let _ = self.core.set(core);
     }
 
+    /// The core, while agents are well served here. Who could not renew its Lease for so long that it sends nothing may
+    /// have been followed by another: its agents look for that one, and come back when there is none.
+    pub fn core_for_agents(&self) -> Result<&Arc<Core>, Elsewhere> {
+        let core = self.core()?;
+        if self.leadership.may_send() { Ok(core) } else { Err(Elsewhere::default()) }
+    }
+
     /// The core; or who has one.
     pub fn core(&self) -> Result<&Arc<Core>, Elsewhere> {
         self.core.get().ok_or_else(|| match self.leadership.role() {

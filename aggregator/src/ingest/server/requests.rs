@@ -64,7 +64,7 @@ pub(super) async fn answer(shared: &Shared, peer: &Peer, request: Request<Incomi
 }
 
 async fn session(shared: &Shared, peer: &Peer, request: Request<Incoming>) -> Answer<SessionReply> {
-    let core = match shared.office.core() {
+    let core = match shared.office.core_for_agents() {
         Ok(core) => core,
         // Without a look at the token: whoever comes is told the same.
         Err(elsewhere) => return SessionReply::NotLeader(elsewhere.address.to_string()).into(),
@@ -114,7 +114,7 @@ async fn session(shared: &Shared, peer: &Peer, request: Request<Incoming>) -> An
 }
 
 async fn report(shared: &Shared, peer: &Peer, body: Incoming) -> Answer<Reply> {
-    let core = match shared.office.core() {
+    let core = match shared.office.core_for_agents() {
         Ok(core) => core,
         Err(elsewhere) => return Reply::NotLeader(elsewhere.address.to_string()).into(),
     };

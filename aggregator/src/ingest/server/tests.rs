@@ -253,8 +253,28 @@ async fn a_standby_sends_everybody_to_the_leader_without_a_look_at_who_asks_what
     let heard = client.post(REPORT_PATH, "", "no message").await;
     assert_eq!(heard.read::<Reply>(), Reply::NotLeader(String::new()), "it is about to lead");
     port.office.take(Arc::clone(&port.core));
+    script.send_replace(Role::Leading { send_until: Mark::from_start(Duration::from_secs(10)) });
     assert_eq!(client.session("on-node-1", &hello()).await.status, StatusCode::OK);
     assert_eq!(port.counts.answered("session", "not_leader"), 1);
+}
+
+#[tokio::test]
+async fn a_leader_that_cannot_renew_lets_its_agents_look_for_another_and_takes_them_back() {
+    let good_for = |seconds: u64| Role::Leading { send_until: Mark::from_start(Duration::from_secs(seconds)) };
+    let clock = Clock::by_hand(START);
+    let (script, leadership) = Leadership::scripted(good_for(10), clock.clone());
+    let mut port = Port::open_as(leadership, Limits::default()).await;
+    port.office.take(Arc::clone(&port.core));
+    let (mut client, welcome) = port.agent("node-1").await;
+    client.report(&report(welcome.session, 1, Body::Full(Vec::new()))).await.answer();
+    clock.advance(Duration::from_secs(10));
+    let heard = client.report(&report(welcome.session, 2, Body::Delta(Vec::new()))).await;
+    assert_eq!(heard.read::<Reply>(), Reply::NotLeader(String::new()));
+    let heard = client.session("on-node-1", &hello()).await;
+    assert_eq!(heard.read::<SessionReply>(), SessionReply::NotLeader(String::new()));
+    script.send_replace(good_for(20));
+    let answer = client.report(&report(welcome.session, 2, Body::Delta(Vec::new()))).await.answer();
+    assert_eq!(answer.accepted, 2, "its session goes on");
 }
 
 #[tokio::test]
