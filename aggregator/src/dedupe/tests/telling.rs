@@ -136,6 +136,19 @@ fn what_there_is_no_room_for_counts_once_however_often_it_is_reported() {
 }
 
 #[test]
+fn of_what_there_is_no_room_for_no_more_is_remembered_than_there_is_room_and_nothing_of_a_node_that_is_gone() {
+    let mut story = Story::begin();
+    story.dedupe.settings = Arc::new(Settings { findings_max: 2, ..(*story.dedupe.settings).clone() });
+    let on = |node: &str, number: u32| pod("OOMKilled", node, &format!("api-{number}"));
+    story.see(on("n1", 0)).see(on("n1", 1)).see(on("n2", 2)).see(on("n3", 3)).see(on("n2", 2)).see(on("n3", 3));
+    story.accounts(&[(TOLD, 1), (MERGED, 1), (Decision::Shed, 2)]);
+    story.dedupe.on_node_gone(&"n2".into(), story.now);
+    story.see(on("n3", 3)).see(on("n2", 2)).accounts(&[(TOLD, 1), (MERGED, 1), (Decision::Shed, 3)]);
+    // The third takes the place of all: they may count again.
+    story.see(on("n3", 4)).see(on("n3", 3)).accounts(&[(TOLD, 1), (MERGED, 1), (Decision::Shed, 5)]);
+}
+
+#[test]
 fn a_sink_that_is_taken_away_keeps_nothing_waiting() {
     let one = pod("CrashLoopBackOff", "n1", "api-1");
     let mut story = Story::with_sinks(&[("gone", SinkSettings::default()), ("stays", SinkSettings::default())]);
