@@ -1,7 +1,8 @@
 //! The keeper: brings what was told into the objects, and finds it there at the beginning.
 //!
-//! The journal is written at once when nothing was written within the last second, the snapshot once a minute and at
-//! the end. Now and then all of them are looked at: what somebody has emptied or overwritten is written again.
+//! The journal is written as soon as something is about to leave, but not faster than its length allows; what waits for
+//! nobody, as a confirmation, goes with the next, or after a second. The snapshot is written once a minute and at the
+//! end. Now and then all of them are looked at: what somebody has emptied or overwritten is written again.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -16,9 +17,9 @@ use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use rules::view::Meta;
-use tokio::sync::{Notify, watch};
+use tokio::sync::watch;
 
-use super::{Kept, Page, SHARDS};
+use super::{JOURNAL_MAX, Kept, Page, SHARDS};
 use crate::core::Core;
 use crate::leader::Leadership;
 use crate::pipeline::Pipeline;
@@ -30,9 +31,13 @@ pub struct Keeper {
     shards: [Leaf; SHARDS],
     clock: Clock,
     counts: Counts,
+    /// The version that the journal has.
     written: watch::Sender<u64>,
-    wanted: Arc<Notify>,
+    /// The version that somebody waits for.
+    wanted: watch::Receiver<u64>,
     wrote: Option<Mark>,
+    /// Between that write and the next for which somebody waits.
+    pause: Duration,
     folded: Mark,
     looked: Mark,
     trouble: Option<Failure>,
@@ -42,7 +47,7 @@ pub struct Keeper {
 #[derive(Clone, Debug)]
 pub struct Written {
     version: Option<watch::Receiver<u64>>,
-    wanted: Arc<Notify>,
+    wanted: watch::Sender<u64>,
     clock: Clock,
     counts: Counts,
 }
@@ -83,8 +88,10 @@ struct Leaf {
 const KEY: &str = "told";
 /// For one request.
 const REQUEST: Duration = Duration::from_secs(5);
-/// Between two writes of the journal.
+/// Between two writes of a journal that nobody waits for, or that is as long as it can be.
 const JOURNAL_EVERY: Duration = Duration::from_secs(1);
+/// Between two writes of the shortest.
+const JOURNAL_EVERY_MIN: Duration = Duration::from_millis(50);
 /// Between two writes of the snapshot.
 const FOLD_EVERY: Duration = Duration::from_mins(1);
 /// Between two looks at all objects: what was wiped heals within 30 s.
@@ -118,7 +125,7 @@ impl Keeper {
             text: None,
         };
         let (written, version) = watch::channel(0);
-        let wanted = Arc::<Notify>::default();
+        let (wanted, awaited) = watch::channel(0);
         let counts = Counts::new();
         let now = clock.mark();
         let (journal, shards) = (leaf("journal", journal), shards.map(|name| leaf("snapshot", name)));
@@ -128,8 +135,9 @@ impl Keeper {
             shards,
             counts: counts.clone(),
             written,
-            wanted: Arc::clone(&wanted),
+            wanted: awaited,
             wrote: None,
+            pause: JOURNAL_EVERY_MIN,
             folded: now,
             looked: now,
             trouble: None,
@@ -169,7 +177,7 @@ impl Keeper {
             tokio::select! {
                 biased;
                 () = &mut over => break,
-                () = self.wanted.notified(), if due.is_none() => {}
+                Ok(()) = self.wanted.changed() => {}
                 // A confirmation, perhaps.
                 () = bell.rung(), if due.is_none() => {}
                 () = self.clock.wait_until(due.unwrap_or(self.looked + LOOK_EVERY)) => {}
@@ -190,15 +198,20 @@ impl Keeper {
             self.look(core).await;
         }
         let is_news = core.quietly(|pipeline, _| pipeline.told_log().journal_is_old());
-        let may_write = self.wrote.map_or(now, |wrote| wrote + JOURNAL_EVERY);
-        if is_news && now >= may_write {
+        if is_news && now >= self.may_write().unwrap_or(now) {
             self.write_journal(core).await;
         }
         if now >= self.folded + FOLD_EVERY {
             self.fold(core).await;
         }
         let is_news = core.quietly(|pipeline, _| pipeline.told_log().journal_is_old());
-        is_news.then(|| self.wrote.map_or(now, |wrote| wrote + JOURNAL_EVERY))
+        is_news.then(|| self.may_write().unwrap_or(now))
+    }
+
+    /// When the journal may be written again; `None` before it was written.
+    fn may_write(&self) -> Option<Mark> {
+        let is_awaited = *self.wanted.borrow() > *self.written.borrow();
+        Some(self.wrote? + if is_awaited { self.pause } else { JOURNAL_EVERY })
     }
 
     async fn write_journal(&mut self, core: &Core) {
@@ -207,10 +220,13 @@ impl Keeper {
         };
         self.wrote = Some(self.clock.mark());
         self.counts.left_out.inc_by(left_out as u64);
+        self.pause = JOURNAL_EVERY.mul_f64(text.len() as f64 / JOURNAL_MAX as f64).max(JOURNAL_EVERY_MIN);
         let written = self.journal.write(text, &self.counts).await;
         if self.said(written) {
             core.quietly(|pipeline, _| pipeline.told_log().on_journal_written(version));
             self.written.send_replace(version);
+        } else {
+            self.pause = JOURNAL_EVERY;
         }
     }
 
@@ -261,14 +277,18 @@ impl Keeper {
 impl Written {
     /// Where nothing is kept, nothing is waited for.
     pub fn of_memory(clock: Clock) -> Self {
-        Self { version: None, wanted: Arc::default(), clock, counts: Counts::default() }
+        Self { version: None, wanted: watch::Sender::default(), clock, counts: Counts::default() }
     }
 
     /// Returns when the journal has `version`, or has not come to it in time. Cancel-safe.
     pub async fn reaches(&self, version: u64) {
         let Some(mut written) = self.version.clone() else { return };
         let patience = self.clock.mark() + PATIENCE;
-        self.wanted.notify_one();
+        self.wanted.send_if_modified(|wanted| {
+            let is_more = version > *wanted;
+            *wanted = version.max(*wanted);
+            is_more
+        });
         tokio::select! {
             biased;
             // An error means that the keeper has ended, which ends the process.

@@ -25,6 +25,7 @@ struct Server {
     maps: HashMap<String, (u64, Value)>,
     writes: Vec<(String, Mark)>,
     refuse: Option<StatusCode>,
+    refused: usize,
 }
 
 struct Story {
@@ -140,6 +141,7 @@ fn client(server: Arc<Mutex<Server>>, clock: Clock) -> Client {
 impl Server {
     fn answer(&mut self, head: &http::request::Parts, body: &[u8], clock: &Clock) -> (StatusCode, Value) {
         if let Some(status) = self.refuse {
+            self.refused += 1;
             return (status, json!({"message": "no"}));
         }
         let name = head.uri.path().rsplit('/').next().unwrap_or_default().to_owned();
@@ -165,7 +167,7 @@ impl Server {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_first_is_written_at_once_and_the_next_within_a_second() {
+async fn what_is_about_to_leave_is_written_at_once_and_a_confirmation_goes_with_the_next() {
     let mut story = Story::begin();
     story
         .keeping(async |story| {
@@ -178,12 +180,53 @@ async fn the_first_is_written_at_once_and_the_next_within_a_second() {
             story.delivered();
             let (_, version) = story.finds("two");
             story.written.reaches(version).await;
-            assert_eq!(story.clock.mark().since(begun), JOURNAL_EVERY);
+            assert_eq!(story.clock.mark().since(begun), JOURNAL_EVERY_MIN);
+            let writes = story.journal_writes();
+            assert_eq!(writes[1..], [begun, begun + JOURNAL_EVERY_MIN], "one for what was confirmed and what was new");
+            story.clock.sleep(Duration::from_secs(10)).await;
+            assert_eq!(story.journal_writes(), writes, "nothing is new");
             assert_eq!(story.written.counts().expect("it is kept").unwritten.get(), 0);
         })
         .await;
     let kept = story.successor_finds().await;
     assert_eq!((kept.folded.len(), kept.journal.len()), (1, 1), "two is not confirmed, so its body stays: {kept:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_confirmation_that_nothing_follows_is_written_within_a_second() {
+    let mut story = Story::begin();
+    story
+        .keeping(async |story| {
+            story.clock.sleep(Duration::from_secs(10)).await;
+            let begun = story.clock.mark();
+            let (_, version) = story.finds("one");
+            story.written.reaches(version).await;
+            story.delivered();
+            story.clock.sleep(Duration::from_secs(10)).await;
+            assert_eq!(story.journal_writes()[1..], [begun, begun + JOURNAL_EVERY]);
+        })
+        .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_longer_the_journal_the_rarer_its_writes() {
+    let mut story = Story::begin();
+    story
+        .keeping(async |story| {
+            let mut begun = story.clock.mark();
+            let mut gaps = Vec::new();
+            for number in 0..100 {
+                let (_, version) = story.finds(&format!("issue-{number}"));
+                story.written.reaches(version).await;
+                story.delivered();
+                gaps.push(story.clock.mark().since(begun));
+                begun = story.clock.mark();
+            }
+            assert_eq!(gaps[1], JOURNAL_EVERY_MIN);
+            let (last, length) = (gaps[99], story.successor_finds().await.journal.len());
+            assert!(last > 5 * JOURNAL_EVERY_MIN && last <= JOURNAL_EVERY, "{last:?} with {length} entries");
+        })
+        .await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -215,6 +258,8 @@ async fn where_writes_fail_it_leaves_after_two_seconds_all_the_same_and_that_is_
             story.written.reaches(version).await;
             assert_eq!(story.clock.mark().since(begun), PATIENCE);
             assert_eq!(story.written.counts().expect("it is kept").unwritten.get(), 1);
+            let refused = story.server().refused;
+            assert!((2..=4).contains(&refused), "asked {refused} times");
             story.server().refuse = None;
             story.written.reaches(version).await;
             assert_eq!(story.written.counts().expect("it is kept").unwritten.get(), 1, "written when it could be");
