@@ -138,9 +138,13 @@ impl ToldLog {
         {
             return;
         }
+        // A sink that is slow may be given what is older than what others know.
+        let newer = known
+            .map(|known| known.intent)
+            .filter(|intent| intent.episode == record.intent.episode && intent.revision > record.intent.revision);
         let mut entry = Entry {
             issue: (*record.issue).clone(),
-            intent: record.intent,
+            intent: newer.unwrap_or(record.intent),
             since: episode.since,
             ended: episode.ended,
             gone: episode.gone.subjects.len() + episode.gone.more,

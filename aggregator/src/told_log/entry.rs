@@ -16,7 +16,7 @@ use crate::forward::outbox::{Intent, Status};
 pub struct Entry {
     /// The issue.
     pub issue: IssueKey,
-    /// The last that left for any sink.
+    /// The newest that left for any sink.
     pub intent: Intent,
     /// When the episode began.
     pub since: Time,

@@ -292,3 +292,13 @@ fn a_long_life_forgets_what_ended_longest_ago() {
     }
     assert_eq!(leader.log.entries().count(), ENTRIES_MAX + 1 - ENTRIES_ROOM);
 }
+
+#[test]
+fn what_leaves_late_for_one_sink_is_not_the_last_that_was_said() {
+    let mut leader = Leader::new();
+    leader.sends("a", "api", FIRING, "{}").answered("a", "api", Fate::Delivered);
+    leader.sends("a", "api", RESOLVED, "{}").answered("a", "api", Fate::Delivered);
+    leader.sends("a", "api", (1, 3, Status::Firing), "{}").answered("a", "api", Fate::Delivered);
+    leader.sends("b", "api", RESOLVED, "{}").answered("b", "api", Fate::Delivered).writes_journal();
+    assert_eq!(leader.successor_knows(), ["api 3 firing, a heard 3, b heard 2"]);
+}
