@@ -154,9 +154,10 @@ impl ToldLog {
             bodies: known.map(|known| known.bodies.clone()).unwrap_or_default(),
         };
         if known.is_some_and(|known| known.intent.episode != entry.intent.episode) {
-            // What is still on its way of the episode before stays so; what was heard of it says nothing of this one.
-            entry.sinks.retain(|_, standing| standing.sent.is_some());
-            entry.sinks.values_mut().for_each(|standing| standing.told = None);
+            // What is still on its way of the episode before stays so, and who knows only that it began is to hear the end
+            // of this one at the latest.
+            entry.sinks.retain(|_, standing| standing.sent.is_some() || standing.is_owed_an_end());
+            entry.sinks.values_mut().for_each(|standing| standing.refused = false);
         }
         entry.sinks.entry(Arc::clone(sink)).or_default().sent = Some(Arc::clone(&record.key));
         let body = Body { intent: record.intent, text: Arc::clone(&record.body) };

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tocsin_aggregator::forward::outbox::Outcome;
 use tocsin_tests::apiserver::{Container, Deployment, PodTemplate};
-use tocsin_tests::pair::{Pair, Stop};
+use tocsin_tests::pair::{Pair, Stop, Told};
 
 const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_mins(1);
@@ -190,4 +190,23 @@ fn objects_that_were_emptied_heal_from_memory() {
     pair.pass(2 * MINUTE);
     takeover(&mut pair);
     pair.pass(HOUR).assert_told(&["CrashLoopBackOff api firing"]);
+}
+
+#[test]
+fn a_sink_that_missed_an_episode_hears_that_it_is_over_all_the_same() {
+    let (mut pair, api) = with_deployment(1);
+    let template = PodTemplate::new("web", Container::new("app", "registry.example/web:1"));
+    let web = pair.world.deploy("payments", "web", 1, &template, NODES);
+    pair.pass(MINUTE).change(|world| world.crash_loop(&api.pods[0], 4)).pass(10 * MINUTE);
+    // What is on its way is about another: of this issue nothing leaves for that sink.
+    pair.aside.answer = Some(Outcome::Failed);
+    pair.change(|world| world.crash_loop(&web.pods[0], 4)).pass(10 * MINUTE);
+    pair.change(|world| world.run(&api.pods[0])).pass(20 * MINUTE);
+    pair.change(|world| world.crash_loop(&api.pods[0], 6)).pass(10 * MINUTE);
+    pair.change(|world| world.run(&api.pods[0])).pass(20 * MINUTE);
+    takeover(&mut pair);
+    pair.aside.answer = Some(Outcome::Delivered);
+    pair.pass(HOUR);
+    let aside: Vec<_> = pair.aside.taken.iter().map(Told::sentence).collect();
+    assert_eq!(aside, ["CrashLoopBackOff api firing", "CrashLoopBackOff web firing", "CrashLoopBackOff api resolved"]);
 }

@@ -40,10 +40,10 @@ pub struct Entry {
     pub bodies: BTreeMap<Arc<str>, Body>,
 }
 
-/// What one sink has heard of an episode.
+/// What one sink has heard of an issue.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Standing {
-    /// The last that it confirmed.
+    /// The last that it confirmed, perhaps of an episode before.
     #[serde(default)]
     pub told: Option<Intent>,
     /// It refuses to hear of it.
@@ -61,6 +61,13 @@ pub struct Body {
     pub intent: Intent,
     /// A JSON object.
     pub text: Arc<str>,
+}
+
+impl Standing {
+    /// Whether it knows that the issue is there, and has not refused to hear more.
+    pub(super) fn is_owed_an_end(&self) -> bool {
+        !self.refused && self.told.is_some_and(|told| told.status == Status::Firing)
+    }
 }
 
 impl Entry {

@@ -191,6 +191,9 @@ fn of_what_is_over_for_everybody_only_its_number_is_kept() {
 fn another_episode_keeps_only_what_is_still_on_its_way_of_the_one_before() {
     let mut leader = Leader::new();
     leader.sends("a", "api", FIRING, "one").sends("b", "api", FIRING, "one").answered("a", "api", Fate::Delivered);
+    leader.sends("c", "api", FIRING, "one").answered("c", "api", Fate::Quarantined);
+    leader.sends("a", "api", RESOLVED, "over").answered("a", "api", Fate::Delivered);
+    leader.sends("d", "api", RESOLVED, "over").answered("d", "api", Fate::Delivered);
     leader.sends("a", "api", (2, 1, Status::Firing), "two").writes_journal();
     assert_eq!(leader.successor_knows(), ["api 1 firing, a sent \"two\", b sent \"one\""]);
 }
@@ -301,4 +304,16 @@ fn what_leaves_late_for_one_sink_is_not_the_last_that_was_said() {
     leader.sends("a", "api", (1, 3, Status::Firing), "{}").answered("a", "api", Fate::Delivered);
     leader.sends("b", "api", RESOLVED, "{}").answered("b", "api", Fate::Delivered).writes_journal();
     assert_eq!(leader.successor_knows(), ["api 3 firing, a heard 3, b heard 2"]);
+}
+
+#[test]
+fn a_sink_that_heard_of_an_episode_before_only_that_it_began_is_still_waited_for() {
+    let mut leader = Leader::new();
+    leader.sends("a", "api", FIRING, "{}").sends("b", "api", FIRING, "{}");
+    leader.answered("a", "api", Fate::Delivered).answered("b", "api", Fate::Delivered);
+    leader.sends("a", "api", RESOLVED, "{}").answered("a", "api", Fate::Delivered);
+    leader.sends("a", "api", (2, 1, Status::Firing), "{}").answered("a", "api", Fate::Delivered);
+    leader.sends("a", "api", (2, 2, Status::Resolved), "{}").answered("a", "api", Fate::Delivered).writes_journal();
+    assert_eq!(leader.successor_knows(), ["api 2 resolved, a heard 2, b heard 1"]);
+    assert!(!leader.kept().journal[0].is_closed());
 }
