@@ -55,6 +55,7 @@ impl Pipeline {
     /// Goes on where a predecessor stopped. To be called before anything else comes in.
     pub fn recall(&mut self, kept: Kept, now: Time) {
         self.told_log.recall(kept);
+        self.told_log.retain_sinks(|name| self.settings.sinks.contains_key(name));
         self.dedupe.recall_low_water(self.told_log.low_water());
         for entry in self.told_log.entries() {
             let Some((issue, awaiting, intent)) = self.dedupe.recall(entry) else { continue };

@@ -317,6 +317,12 @@ impl Pair {
         }
     }
 
+    /// Somebody changes the sinks in the configuration while no aggregator lives.
+    pub fn change_sinks(&mut self, change: impl FnOnce(&mut BTreeMap<Arc<str>, SinkSettings>)) {
+        assert!(self.aggregator.is_none(), "a living aggregator is not told of it");
+        change(&mut self.settings.sinks);
+    }
+
     /// The pipeline of the living aggregator.
     pub fn pipeline(&self) -> &Pipeline {
         &self.aggregator.as_ref().expect("the aggregator lives in this part of the story").pipeline

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tocsin_aggregator::forward::outbox::Outcome;
 use tocsin_tests::apiserver::{Container, Deployment, PodTemplate};
-use tocsin_tests::pair::{Pair, Stop, Told};
+use tocsin_tests::pair::{Pair, SINK, Stop, Told};
 
 const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_mins(1);
@@ -209,4 +209,19 @@ fn a_sink_that_missed_an_episode_hears_that_it_is_over_all_the_same() {
     pair.pass(HOUR);
     let aside: Vec<_> = pair.aside.taken.iter().map(Told::sentence).collect();
     assert_eq!(aside, ["CrashLoopBackOff api firing", "CrashLoopBackOff web firing", "CrashLoopBackOff api resolved"]);
+}
+
+#[test]
+fn a_sink_that_was_taken_out_between_two_lives_keeps_nothing_in_the_log() {
+    let (mut pair, deployment) = with_deployment(1);
+    pair.aside.answer = None;
+    pair.change(|world| world.crash_loop(&deployment.pods[0], 4)).pass(10 * MINUTE);
+    pair.kill_aggregator();
+    pair.change_sinks(|sinks| sinks.retain(|name, _| **name == *SINK));
+    pair.start_aggregator();
+    pair.pass(10 * MINUTE).change(|world| world.run(&deployment.pods[0])).pass(HOUR);
+    pair.assert_told(&["CrashLoopBackOff api firing", "CrashLoopBackOff api resolved"]);
+    let kept = pair.cabinet.as_ref().expect("there is one").read("cluster-uid");
+    assert_eq!((kept.journal.len(), kept.folded.len()), (0, 1), "{kept:?}");
+    assert!(kept.folded[0].is_closed(), "{kept:?}");
 }
