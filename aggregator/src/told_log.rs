@@ -99,10 +99,12 @@ impl ToldLog {
         let Kept { journal, folded, orphans, low_water, unreadable: _ } = kept;
         self.low_water = low_water.unwrap_or(self.low_water);
         self.orphans = orphans;
-        for entry in folded {
+        for mut entry in folded {
+            entry.forget_what_has_no_body();
             self.entries.insert(Arc::new(entry.issue.clone()), Versioned { entry, version: 0 });
         }
-        for entry in journal {
+        for mut entry in journal {
+            entry.forget_what_has_no_body();
             self.put(Arc::new(entry.issue.clone()), entry);
         }
     }

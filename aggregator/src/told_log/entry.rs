@@ -85,6 +85,15 @@ impl Entry {
         Self { bodies: BTreeMap::new(), ..self.clone() }
     }
 
+    /// Forgets of what has left that which cannot be sent again as it was: the snapshot has no bodies, and the journal is
+    /// lost.
+    pub(super) fn forget_what_has_no_body(&mut self) {
+        let bodies = &self.bodies;
+        for standing in self.sinks.values_mut() {
+            standing.sent.take_if(|key| !bodies.contains_key(key));
+        }
+    }
+
     /// Forgets the bodies that every sink has answered for, and, once it is over for all of them, what it was about.
     pub(super) fn forget_what_is_confirmed(&mut self) {
         let sinks = &self.sinks;

@@ -317,3 +317,21 @@ fn a_sink_that_heard_of_an_episode_before_only_that_it_began_is_still_waited_for
     assert_eq!(leader.successor_knows(), ["api 2 resolved, a heard 2, b heard 1"]);
     assert!(!leader.kept().journal[0].is_closed());
 }
+
+#[test]
+fn what_was_on_its_way_when_the_journal_was_lost_leaves_anew_with_a_body_and_is_confirmed() {
+    let mut leader = Leader::new();
+    leader.sends("a", "api", FIRING, "{}");
+    for issue in 0..40 {
+        let name = format!("told-{issue}");
+        leader.sends("a", &name, FIRING, "{}").answered("a", &name, Fate::Delivered);
+    }
+    leader.folds();
+    let mut successor = Leader::new();
+    successor.log.recall(leader.kept());
+    successor.shards = leader.shards;
+    successor.sends("a", "api", FIRING, "anew").writes_journal();
+    assert!(successor.successor_knows().contains(&"api 1 firing, a sent \"anew\"".to_owned()));
+    successor.answered("a", "api", Fate::Delivered).writes_journal();
+    assert!(successor.successor_knows().contains(&"api 1 firing, a heard 1".to_owned()));
+}
