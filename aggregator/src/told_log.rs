@@ -97,7 +97,8 @@ impl ToldLog {
     /// Goes on with what a predecessor kept.
     pub fn recall(&mut self, kept: Kept) {
         let Kept { journal, folded, orphans, low_water, unreadable: _ } = kept;
-        self.low_water = low_water.unwrap_or(self.low_water);
+        // A mark that is ahead of the clock, which was set back, says nothing of what is to come.
+        self.low_water = low_water.map_or(self.low_water, |kept| kept.min(self.low_water));
         self.orphans = orphans;
         for mut entry in folded {
             entry.forget_what_has_no_body();

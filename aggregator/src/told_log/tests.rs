@@ -335,3 +335,13 @@ fn what_was_on_its_way_when_the_journal_was_lost_leaves_anew_with_a_body_and_is_
     successor.answered("a", "api", Fate::Delivered).writes_journal();
     assert!(successor.successor_knows().contains(&"api 1 firing, a heard 1".to_owned()));
 }
+
+#[test]
+fn a_low_water_mark_that_is_ahead_of_the_clock_makes_nothing_old_that_is_to_come() {
+    let mut leader = Leader::new();
+    leader.log.on_nothing_unsettled(START + LOW_WATER_STEP);
+    leader.writes_journal();
+    let mut successor = ToldLog::new(CLUSTER.to_owned(), START);
+    successor.recall(leader.kept());
+    assert_eq!(successor.low_water(), START);
+}
