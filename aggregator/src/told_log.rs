@@ -148,6 +148,7 @@ impl ToldLog {
         let mut entry = Entry {
             issue: (*record.issue).clone(),
             intent: newer.unwrap_or(record.intent),
+            earlier: known.map(|known| known.earlier_than(record.intent.episode)).unwrap_or_default(),
             since: episode.since,
             ended: episode.ended,
             gone: episode.gone.subjects.len() + episode.gone.more,

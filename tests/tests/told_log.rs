@@ -225,3 +225,31 @@ fn a_sink_that_was_taken_out_between_two_lives_keeps_nothing_in_the_log() {
     assert_eq!((kept.journal.len(), kept.folded.len()), (0, 1), "{kept:?}");
     assert!(kept.folded[0].is_closed(), "{kept:?}");
 }
+
+#[test]
+fn a_name_that_was_told_in_an_episode_before_the_last_is_not_given_again() {
+    let (mut pair, deployment) = with_deployment(2);
+    let (first, second) = (&deployment.pods[0], &deployment.pods[1]);
+    let ignored = |pair: &mut Pair, is_ignored: bool| {
+        pair.change(|world| {
+            world.edit(&first.path(), |pod| {
+                pod["metadata"]["annotations"]["tocsin.dev/ignore"] = is_ignored.to_string().into();
+            });
+        })
+        .pass(20 * MINUTE);
+    };
+    pair.change(|world| world.crash_loop(first, 4)).pass(10 * MINUTE);
+    ignored(&mut pair, true);
+    pair.change(|world| world.crash_loop(second, 4)).pass(10 * MINUTE);
+    pair.change(|world| world.run(second)).pass(20 * MINUTE);
+    pair.assert_told(&[
+        "CrashLoopBackOff api firing",
+        "CrashLoopBackOff api resolved",
+        "CrashLoopBackOff api firing",
+        "CrashLoopBackOff api resolved",
+    ]);
+    takeover(&mut pair);
+    ignored(&mut pair, false);
+    assert_eq!(pair.told().len(), 5, "{:?}", pair.told());
+    pair.assert_keys_are_stable();
+}

@@ -125,6 +125,8 @@ pub struct Gone {
     pub more: usize,
 }
 
+/// The most episodes of an issue whose numbers are remembered.
+pub const EPISODES_MAX: usize = 8;
 /// The most subjects of an episode that are remembered after their findings have ended.
 const GONE_MAX: usize = 100;
 

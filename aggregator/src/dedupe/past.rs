@@ -6,6 +6,7 @@ use std::sync::Arc;
 use rules::{Incarnation, Time};
 
 use super::IssueKey;
+use super::issue::EPISODES_MAX;
 
 /// Issues that are over, the last ended so many of them.
 #[derive(Debug, Default)]
@@ -21,7 +22,6 @@ struct PastIssue {
 }
 
 const ISSUES_MAX: usize = 10_000;
-const EPISODES_MAX: usize = 8;
 
 impl Past {
     /// An episode has ended, whose last revision is `revision`.

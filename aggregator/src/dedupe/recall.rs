@@ -22,8 +22,10 @@ impl Dedupe {
     pub fn recall(&mut self, entry: &Entry) -> Option<(Arc<IssueKey>, BTreeSet<Arc<str>>, Intent)> {
         let (key, intent) = (Arc::new(entry.issue.clone()), entry.intent);
         let ended = entry.ended.unwrap_or(entry.since);
-        // The number and the newest edge count whatever happens to this episode.
-        self.past.remember(&key, (intent.episode, intent.revision), entry.newest_edge, ended);
+        // The numbers and the newest edge count whatever happens to this episode.
+        for numbers in entry.earlier.iter().copied().chain([(intent.episode, intent.revision)]) {
+            self.past.remember(&key, numbers, entry.newest_edge, ended);
+        }
         let awaiting = self.yet_to_hear(entry);
         if intent.status == Status::Resolved && awaiting.is_empty() {
             return None;

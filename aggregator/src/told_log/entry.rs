@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use rules::Time;
+use rules::{Incarnation, Time};
 use serde::{Deserialize, Serialize};
 
 use crate::dedupe::IssueKey;
-use crate::dedupe::issue::Example;
+use crate::dedupe::issue::{EPISODES_MAX, Example};
 use crate::forward::outbox::{Intent, Status};
 
 /// What was told of an issue, in its last episode.
@@ -18,6 +18,9 @@ pub struct Entry {
     pub issue: IssueKey,
     /// The newest that left for any sink.
     pub intent: Intent,
+    /// How far its episodes before were numbered, the last of them at the end: the same finding may open one again.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub earlier: Vec<(Incarnation, u32)>,
     /// When the episode began.
     pub since: Time,
     /// When it ended.
@@ -78,6 +81,15 @@ impl Entry {
             && self.sinks.values().all(|standing| {
                 standing.refused || standing.told.is_some_and(|told| told.says_as_much_as(&self.intent))
             })
+    }
+
+    /// How far the episodes other than `episode` were numbered, this one among them; as many as are remembered.
+    pub(super) fn earlier_than(&self, episode: Incarnation) -> Vec<(Incarnation, u32)> {
+        let last = (self.intent.episode, self.intent.revision);
+        let mut earlier: Vec<_> =
+            self.earlier.iter().copied().chain([last]).filter(|(known, _)| *known != episode).collect();
+        earlier.drain(..earlier.len().saturating_sub(EPISODES_MAX - 1));
+        earlier
     }
 
     /// As it is written where bodies have no place.

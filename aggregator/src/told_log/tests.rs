@@ -345,3 +345,14 @@ fn a_low_water_mark_that_is_ahead_of_the_clock_makes_nothing_old_that_is_to_come
     successor.recall(leader.kept());
     assert_eq!(successor.low_water(), START);
 }
+
+#[test]
+fn numbers_of_the_last_episodes_are_kept_for_each_once() {
+    let mut leader = Leader::new();
+    for episode in (1..=10).chain([5]) {
+        leader.sends("a", "api", (episode, 2, Status::Resolved), "{}").answered("a", "api", Fate::Delivered);
+    }
+    leader.writes_journal();
+    let kept = leader.kept().journal;
+    assert_eq!(kept[0].earlier, [3, 4, 6, 7, 8, 9, 10].map(|episode| (Incarnation(episode), 2)));
+}
