@@ -173,10 +173,12 @@ impl Dedupe {
         episode.severity = severity.unwrap_or(episode.severity);
         episode.phase = Phase::Telling;
         episode.ended = None;
-        // Whoever has not heard of the end before hears that it is there, which says as much.
-        issue.previous = None;
+        // Whoever has not heard of the end before hears that it is there, however bad, which says as much.
+        let previous = issue.previous.take();
+        let uninformed = previous.into_iter().flat_map(|previous| previous.awaiting);
         let routed = self.settings.sinks.iter().filter(|(_, sink)| episode.severity >= sink.min_severity);
-        episode.awaiting = routed.map(|(name, sink)| (Arc::clone(name), sink.required)).collect();
+        let routed = routed.map(|(name, sink)| (Arc::clone(name), sink.required));
+        episode.awaiting = routed.chain(uninformed).collect();
         episode.sinks.extend(episode.awaiting.keys().cloned());
         let opened = episode.severity;
         self.hand_out(key, Status::Firing);

@@ -220,3 +220,26 @@ fn an_issue_that_has_become_worse_is_told_again_and_reaches_who_was_spared_befor
     story.see(mild).told(&["api CrashLoopBackOff firing"]);
     story.see(bad).told(&["api CrashLoopBackOff firing"; 3]).accounts(&[(TOLD, 1), (MERGED, 1)]);
 }
+
+#[test]
+fn who_missed_the_end_of_an_issue_hears_that_it_is_back_however_mild_and_in_the_end_that_it_is_over() {
+    let pager = SinkSettings { min_severity: rules::Severity::Critical, required: false, ..SinkSettings::default() };
+    let bad = Finding { severity: rules::Severity::Critical, ..pod("CrashLoopBackOff", "n1", "api-1") };
+    let mild = Finding { severity: rules::Severity::Warning, ..again(bad.clone(), 2, START + SECOND) };
+    let mut story = Story::with_sinks(&[("all", SinkSettings::default()), ("pager", pager)]);
+    story.see(bad.clone());
+    story.sink = None;
+    story.see(cleared(bad));
+    let (all, issue, end) = story.waiting.remove(0);
+    assert_eq!(&*all, "all");
+    story.dedupe.on_fate(&all, &issue, &end, Fate::Delivered, story.now);
+    story.waiting.clear();
+    let heard = |story: &mut Story| -> Vec<_> {
+        std::mem::take(&mut story.waiting).into_iter().map(|(sink, _, intent)| (sink, intent.status)).collect()
+    };
+    story.sink_answers(Fate::Delivered).sink = None;
+    story.see(mild.clone());
+    assert_eq!(heard(&mut story), [("all".into(), Status::Firing), ("pager".into(), Status::Firing)]);
+    story.see(cleared(mild));
+    assert_eq!(heard(&mut story), [("all".into(), Status::Resolved), ("pager".into(), Status::Resolved)]);
+}
