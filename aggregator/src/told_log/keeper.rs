@@ -80,7 +80,7 @@ struct Leaf {
     leadership: Leadership,
     /// As it was read or written last.
     known: Option<Meta>,
-    /// What we wrote last.
+    /// What it has to have: what we wrote last, or found there.
     text: Option<String>,
 }
 
@@ -241,7 +241,7 @@ impl Keeper {
         }
     }
 
-    /// Whether all objects still have what we wrote.
+    /// Whether all objects still have what we wrote or found there.
     async fn look(&mut self, core: &Core) {
         self.looked = self.clock.mark();
         let mut is_lost = false;
@@ -332,7 +332,10 @@ impl Leaf {
         let mut random = fastrand::Rng::new();
         loop {
             match self.read().await {
-                Ok(text) => return text,
+                Ok(text) => {
+                    self.text.clone_from(&text);
+                    return text;
+                }
                 Err(failure @ Failure::Unreachable(_)) => {
                     waiting.unready(format!("cannot read ConfigMap {}: {failure}", self.name));
                     clock.sleep(backoff.next(&mut random)).await;
@@ -352,7 +355,7 @@ impl Leaf {
         Ok(stored.content.data.remove(KEY))
     }
 
-    /// Whether it has something else than we wrote last.
+    /// Whether it has something else than it has to have.
     async fn is_lost(&mut self) -> bool {
         match self.text.clone() {
             // A failure is seen when it is written.

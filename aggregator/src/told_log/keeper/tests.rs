@@ -47,18 +47,19 @@ impl Story {
                 server.maps.insert(name, (1, json!({})));
             }
         }
-        let client = client(Arc::clone(&server), clock.clone());
-        let (keeper, written) =
-            Keeper::new((client, "tocsin"), "told", Leadership::alone(clock.clone()), clock.clone());
-        let sink = SinkSettings { rate_per_minute: None, ..SinkSettings::default() };
-        let settings = Settings {
-            cluster: Cluster { id: "cluster-uid".to_owned(), ..Cluster::default() },
-            sinks: BTreeMap::from([(Arc::from(SINK), sink)]),
-            ..Settings::default()
-        };
-        let pipeline = Pipeline::new(settings, Epoch(1), 1, clock.now());
-        let core = Arc::new(Core::new(pipeline, clock.clone()));
+        let (keeper, written) = keeper(&server, &clock);
+        let core = Arc::new(Core::new(pipeline(clock.now()), clock.clone()));
         Self { server, clock, core, keeper: Some(keeper), written }
+    }
+
+    /// Another leads, and goes on with what is kept.
+    async fn succeed(&mut self) {
+        let (mut keeper, written) = keeper(&self.server, &self.clock);
+        let kept = keeper.read("cluster-uid", &Readiness::new().handle("told_log")).await;
+        let mut pipeline = pipeline(self.clock.now());
+        pipeline.recall(kept, self.clock.now());
+        self.core = Arc::new(Core::new(pipeline, self.clock.clone()));
+        (self.keeper, self.written) = (Some(keeper), written);
     }
 
     fn server(&self) -> std::sync::MutexGuard<'_, Server> {
@@ -94,9 +95,7 @@ impl Story {
 
     /// What a successor would go on with.
     async fn successor_finds(&self) -> Kept {
-        let client = client(Arc::clone(&self.server), self.clock.clone());
-        let (mut keeper, _) =
-            Keeper::new((client, "tocsin"), "told", Leadership::alone(self.clock.clone()), self.clock.clone());
+        let (mut keeper, _) = keeper(&self.server, &self.clock);
         keeper.read("cluster-uid", &Readiness::new().handle("told_log")).await
     }
 
@@ -104,6 +103,21 @@ impl Story {
         let server = self.server();
         server.writes.iter().filter(|(name, _)| name == "told-journal").map(|(_, at)| *at).collect()
     }
+}
+
+fn keeper(server: &Arc<Mutex<Server>>, clock: &Clock) -> (Keeper, Written) {
+    let client = client(Arc::clone(server), clock.clone());
+    Keeper::new((client, "tocsin"), "told", Leadership::alone(clock.clone()), clock.clone())
+}
+
+fn pipeline(now: Time) -> Pipeline {
+    let sink = SinkSettings { rate_per_minute: None, ..SinkSettings::default() };
+    let settings = Settings {
+        cluster: Cluster { id: "cluster-uid".to_owned(), ..Cluster::default() },
+        sinks: BTreeMap::from([(Arc::from(SINK), sink)]),
+        ..Settings::default()
+    };
+    Pipeline::new(settings, Epoch(1), 1, now)
 }
 
 fn finding(name: &str, since: Time) -> Finding {
@@ -158,8 +172,8 @@ impl Server {
         (StatusCode::OK, json!({"metadata": {"name": name, "resourceVersion": version.to_string()}, "data": data}))
     }
 
-    fn wipe(&mut self) {
-        for (version, data) in self.maps.values_mut() {
+    fn wipe(&mut self, is_meant: impl Fn(&str) -> bool) {
+        for (_, (version, data)) in self.maps.iter_mut().filter(|(name, _)| is_meant(name)) {
             *version += 1;
             *data = json!({});
         }
@@ -276,7 +290,28 @@ async fn objects_that_somebody_has_emptied_are_written_again_within_half_a_minut
             story.written.reaches(version).await;
             story.delivered();
             story.clock.sleep(2 * FOLD_EVERY).await;
-            story.server().wipe();
+            story.server().wipe(|_| true);
+            story.clock.sleep(Duration::from_secs(30)).await;
+            let kept = story.successor_finds().await;
+            assert_eq!(kept.journal.len().max(kept.folded.len()), 1, "{kept:?}");
+        })
+        .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_predecessor_wrote_and_somebody_has_emptied_is_written_again_too() {
+    let mut story = Story::begin();
+    story
+        .keeping(async |story| {
+            story.finds("one");
+            story.delivered();
+        })
+        .await;
+    story.succeed().await;
+    story
+        .keeping(async |story| {
+            story.clock.sleep(2 * FOLD_EVERY).await;
+            story.server().wipe(|name| name != "told-journal");
             story.clock.sleep(Duration::from_secs(30)).await;
             let kept = story.successor_finds().await;
             assert_eq!(kept.journal.len().max(kept.folded.len()), 1, "{kept:?}");
