@@ -1,8 +1,9 @@
 //! The keeper: brings what was told into the objects, and finds it there at the beginning.
 //!
 //! The journal is written as soon as something is about to leave, but not faster than its length allows; what waits for
-//! nobody, as a confirmation, goes with the next, or after a second. The snapshot is written once a minute and at the
-//! end. Now and then all of them are looked at: what somebody has emptied or overwritten is written again.
+//! nobody, as a confirmation, goes with the next, or after a second. The snapshot is written once a minute, when the
+//! journal is full, and at the end. Now and then all of them are looked at: what somebody has emptied or overwritten is
+//! written again.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -215,9 +216,14 @@ impl Keeper {
     }
 
     async fn write_journal(&mut self, core: &Core) {
-        let Some(Page { text, version, left_out }) = core.quietly(|pipeline, _| pipeline.told_log().journal()) else {
-            return;
-        };
+        let page = || core.quietly(|pipeline, _| pipeline.told_log().journal());
+        let Some(mut next) = page() else { return };
+        if next.left_out > 0 {
+            // What is confirmed has room in the snapshot.
+            self.fold(core).await;
+            next = page().unwrap_or(next);
+        }
+        let Page { text, version, left_out } = next;
         self.wrote = Some(self.clock.mark());
         self.counts.left_out.inc_by(left_out as u64);
         self.pause = JOURNAL_EVERY.mul_f64(text.len() as f64 / JOURNAL_MAX as f64).max(JOURNAL_EVERY_MIN);

@@ -320,6 +320,26 @@ async fn what_a_predecessor_wrote_and_somebody_has_emptied_is_written_again_too(
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_is_confirmed_and_has_no_room_in_the_journal_is_folded_at_once() {
+    let mut story = Story::begin();
+    story
+        .keeping(async |story| {
+            story.clock.sleep(FOLD_EVERY).await;
+            for issue in 0..1_000 {
+                story.finds(&format!("issue-{issue}"));
+                story.delivered();
+            }
+            story.clock.sleep(2 * JOURNAL_EVERY).await;
+            let kept = story.successor_finds().await;
+            assert_eq!(kept.folded.len(), 1_000);
+            story.server().wipe(|_| true);
+            story.clock.sleep(Duration::from_secs(30)).await;
+            assert_eq!(story.successor_finds().await.folded.len(), 1_000);
+        })
+        .await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn nothing_is_written_where_nothing_has_changed() {
     let mut story = Story::begin();
     story.keeping(async |story| story.clock.sleep(Duration::from_hours(1)).await).await;
