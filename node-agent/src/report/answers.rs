@@ -54,13 +54,13 @@ impl Reporter {
             Reply::Malformed(reason) => {
                 session.in_flight = None;
                 session.need_full = true;
-                session.not_before = self.pace.after_failure(now);
+                session.not_before = self.pace.after_complaint(now);
                 self.trouble(Notice::Malformed(capped(reason)))
             }
             Reply::UnknownSession => {
                 // At once, unless sessions are lost as soon as they are opened.
                 let useless = session.next_seq == 1;
-                self.phase = Phase::Apart(if useless { self.pace.after_failure(now) } else { now });
+                self.phase = Phase::Apart(if useless { self.pace.after_complaint(now) } else { now });
                 vec![Effect::Notice(Notice::UnknownSession)]
             }
             Reply::Retired => {
@@ -133,7 +133,7 @@ impl Reporter {
         }
         session.not_before = if session.need_full && was_full {
             // A full report did not help: the next one is not sent in the same breath.
-            self.pace.after_failure(now)
+            self.pace.after_complaint(now)
         } else {
             self.pace.reset();
             now

@@ -12,6 +12,10 @@ pub const WAIT_MAX: Duration = Duration::from_mins(1);
 /// The spread of a reconnect until an aggregator has named one.
 const WINDOW: Duration = Duration::from_secs(2);
 
+/// Of such spreads, the longest wait of one who finds no leader: that is a load which the aggregator has asked for, and
+/// a successor is found soon.
+const WINDOWS: u32 = 4;
+
 /// The longest spread of a reconnect that an aggregator may ask for; more than [`WAIT_MAX`] for tens of thousands of nodes.
 const WINDOW_MAX: Duration = Duration::from_mins(2);
 
@@ -24,35 +28,42 @@ const HEARTBEAT_MAX: Duration = Duration::from_mins(5);
 #[derive(Debug)]
 pub(super) struct Pace {
     rng: Rng,
-    backoff: Backoff,
-    window: Duration,
+    search: Backoff,
+    complaints: Backoff,
+    window: Option<Duration>,
     heartbeat: Duration,
 }
 
 impl Pace {
     pub(super) fn new(seed: u64) -> Self {
-        let backoff = Backoff::new(WINDOW, WAIT_MAX);
-        Self { rng: Rng::with_seed(seed), backoff, window: WINDOW, heartbeat: HEARTBEAT }
+        let (search, complaints) = (Backoff::new(WINDOW, WAIT_MAX), Backoff::new(WINDOW, WAIT_MAX));
+        Self { rng: Rng::with_seed(seed), search, complaints, window: None, heartbeat: HEARTBEAT }
     }
 
     /// Goes by what the aggregator asks for, within bounds.
     pub(super) fn adjust(&mut self, heartbeat_ms: u32, reconnect_window_ms: u32) {
         self.heartbeat = Duration::from_millis(heartbeat_ms.into()).clamp(HEARTBEAT_MIN, HEARTBEAT_MAX);
         let window = Duration::from_millis(reconnect_window_ms.into()).min(WINDOW_MAX);
-        if window != self.window {
-            self.window = window;
-            self.backoff = Backoff::new(window, window.max(WAIT_MAX));
+        if self.window.replace(window) != Some(window) {
+            self.search = Backoff::new(window, (window * WINDOWS).min(WAIT_MAX).max(window));
+            self.complaints = Backoff::new(window, window.max(WAIT_MAX));
         }
     }
 
     /// All went well: the next failure is the first again.
     pub(super) const fn reset(&mut self) {
-        self.backoff.reset();
+        self.search.reset();
+        self.complaints.reset();
     }
 
-    /// The next attempt after one more failure.
+    /// The next attempt after one more that found no leader.
     pub(super) fn after_failure(&mut self, now: Time) -> Time {
-        now + self.backoff.next(&mut self.rng)
+        now + self.search.next(&mut self.rng)
+    }
+
+    /// The next attempt after one more that a leader was not content with.
+    pub(super) fn after_complaint(&mut self, now: Time) -> Time {
+        now + self.complaints.next(&mut self.rng)
     }
 
     /// The next attempt after something that only a person can mend.
