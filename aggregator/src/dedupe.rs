@@ -153,25 +153,16 @@ impl Dedupe {
     }
 
     /// An observer has told the states of some of its findings. All are taken in before any is judged: a cause may come
-    /// after its symptoms.
+    /// after its symptoms. But what a predecessor told and is over by now comes last: what it explained until then is not
+    /// known yet.
     pub fn on_findings(&mut self, observer: &Observer, entries: Vec<Entry>, now: Time) {
-        let mut taken = Vec::with_capacity(entries.len());
-        for Entry { revision, finding } in entries {
-            let id = MemberId { observer: Arc::clone(observer), finding: finding.id };
-            let known = self.members.get(&id).map(Arc::clone);
-            let Some(key) = known.or_else(|| self.admit(&id, &finding)) else {
-                if self.shed.note(&id, &finding, self.settings.findings_max) {
-                    self.accounts.open(Decision::Shed);
-                }
-                self.effects.push(Effect::Settle(id, revision));
-                continue;
-            };
-            self.change(&key, now, |dedupe| dedupe.take_in(&id, &key, revision, finding));
-            taken.push(id);
-        }
-        for id in taken {
-            self.judge_anew(&id, now);
-        }
+        let is_end_of_recalled = |Entry { finding, .. }: &Entry| {
+            let id = || MemberId { observer: Arc::clone(observer), finding: finding.id };
+            finding.state == State::Cleared && self.is_recalled(&id())
+        };
+        let (ends, others) = entries.into_iter().partition(is_end_of_recalled);
+        self.take_in_all(observer, others, now);
+        self.take_in_all(observer, ends, now);
     }
 
     /// A full report of `observer` was taken in whole. What it did not name is not seen by anybody any more; what was
@@ -330,6 +321,26 @@ impl Dedupe {
             self.by_node.entry(Arc::clone(&finding.subject.node)).or_default().insert(id.clone());
         }
         Some(key)
+    }
+
+    fn take_in_all(&mut self, observer: &Observer, entries: Vec<Entry>, now: Time) {
+        let mut taken = Vec::with_capacity(entries.len());
+        for Entry { revision, finding } in entries {
+            let id = MemberId { observer: Arc::clone(observer), finding: finding.id };
+            let known = self.members.get(&id).map(Arc::clone);
+            let Some(key) = known.or_else(|| self.admit(&id, &finding)) else {
+                if self.shed.note(&id, &finding, self.settings.findings_max) {
+                    self.accounts.open(Decision::Shed);
+                }
+                self.effects.push(Effect::Settle(id, revision));
+                continue;
+            };
+            self.change(&key, now, |dedupe| dedupe.take_in(&id, &key, revision, finding));
+            taken.push(id);
+        }
+        for id in taken {
+            self.judge_anew(&id, now);
+        }
     }
 
     /// Puts what an observer says beside what is known.

@@ -253,3 +253,30 @@ fn a_name_that_was_told_in_an_episode_before_the_last_is_not_given_again() {
     assert_eq!(pair.told().len(), 5, "{:?}", pair.told());
     pair.assert_keys_are_stable();
 }
+
+#[test]
+fn a_symptom_that_ended_with_its_cause_while_nobody_led_is_not_told_after_all() {
+    let (mut pair, deployment) = with_deployment(1);
+    pair.change(|world| world.crash_loop(&deployment.pods[0], 4)).pass(10 * MINUTE);
+    pair.kill_aggregator();
+    pair.change(|world| world.run(&deployment.pods[0])).pass(20 * MINUTE);
+    pair.start_aggregator();
+    pair.pass(HOUR).assert_told(&["CrashLoopBackOff api firing", "CrashLoopBackOff api resolved"]);
+    pair.assert_nothing_is_left();
+}
+
+#[test]
+fn a_symptom_whose_cause_ended_while_nobody_led_must_last_from_then_on_to_be_told() {
+    let (mut pair, deployment) = with_deployment(1);
+    let pod = &deployment.pods[0];
+    pair.change(|world| world.crash_loop(pod, 4)).pass(10 * MINUTE);
+    pair.kill_aggregator();
+    pair.change_rules(|rules| rules.kinds.get_mut("CrashLoopBackOff").expect("a kind").enabled = false);
+    pair.start_aggregator();
+    pair.pass(MINUTE).assert_told(&["CrashLoopBackOff api firing", "CrashLoopBackOff api resolved"]);
+    pair.pass(HOUR).assert_told(&[
+        "CrashLoopBackOff api firing",
+        "CrashLoopBackOff api resolved",
+        "NotReady api firing",
+    ]);
+}

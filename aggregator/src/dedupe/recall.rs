@@ -133,7 +133,8 @@ impl Dedupe {
         orphans
     }
 
-    fn is_recalled(&self, id: &MemberId) -> bool {
+    /// Whether a predecessor told it, and its observer has not named it since.
+    pub(super) fn is_recalled(&self, id: &MemberId) -> bool {
         self.member(id).is_some_and(|member| member.recalled)
     }
 
