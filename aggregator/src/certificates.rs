@@ -56,6 +56,16 @@ enum Place {
 /// For one call of the API.
 const DEADLINE: Duration = Duration::from_secs(5);
 
+impl CertificateFrom {
+    /// Whether files that it names can be used now; a Secret is not looked at.
+    pub fn check_files(&self) -> Result<(), tls::Error> {
+        match self {
+            Self::Files { certificate, key } => ServerTls::from_files(certificate.clone(), key.clone()).map(drop),
+            Self::Secret { .. } => Ok(()),
+        }
+    }
+}
+
 impl Certificate {
     /// The one that the options name. `health` shows how one in a Secret does. The error says what is wrong with files.
     pub fn from(

@@ -95,15 +95,17 @@ pub async fn run(launch: Launch) -> Result<(), Exit> {
     let (reload, config) = Reload::begin(&config, &namespace).await.map_err(Exit::Usage)?;
     tls::use_ring();
     let clock = Clock::system();
-    let client = kube_client::connect(&access, &clock, BUILD).await.map_err(Exit::usage)?;
-    let health = Arc::default();
-    let certificate =
-        Certificate::from(certificate, &client, &namespace, &clock, Arc::clone(&health)).map_err(Exit::usage)?;
     if check {
+        kube_client::check(&access, &clock, BUILD).await.map_err(Exit::usage)?;
+        certificate.check_files().map_err(Exit::usage)?;
         config.check_files().map_err(Exit::usage)?;
         println!("ok");
         return Ok(());
     }
+    let client = kube_client::connect(&access, &clock, BUILD).await.map_err(Exit::usage)?;
+    let health = Arc::default();
+    let certificate =
+        Certificate::from(certificate, &client, &namespace, &clock, Arc::clone(&health)).map_err(Exit::usage)?;
     let (readiness, liveness) = (Readiness::new(), Liveness::new(clock.clone()));
     let shutdown = Shutdown::on_signals(readiness.clone())?;
     let (metrics, registry) = Metrics::new(health);

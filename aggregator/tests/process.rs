@@ -51,11 +51,18 @@ fn check_says_that_it_would_run_and_ends() {
 }
 
 #[test]
+fn check_needs_no_cluster_and_the_program_does() {
+    let (_folder, [config, cert, key, _]) = good();
+    ends(&[&config, &cert, &key, "--check"], 0, "ok");
+    ends(&[&config, &cert, &key, "--context=x", "--check"], 64, "without a kubeconfig");
+    ends(&[&config, &cert, &key], 64, "pass --kubeconfig FILE");
+}
+
+#[test]
 fn check_names_what_cannot_be_used() {
     let (folder, [config, cert, key, kubeconfig]) = good();
     ends(&[&config, "--tls-cert=/nowhere", &key, &kubeconfig, "--check"], 64, "/nowhere: cannot be read");
     ends(&[&config, &cert, &key, "--kubeconfig=/nowhere", "--check"], 64, "cannot read kubeconfig /nowhere");
-    ends(&[&config, &cert, &key, "--check"], 64, "pass --kubeconfig FILE");
     let sink = "clusterName: here\nsinks: {x: {type: ingest, url: 'https://example.com', tokenFile: /nowhere/token}}\n";
     write(folder.path(), "config", sink);
     ends(&[&config, &cert, &key, &kubeconfig, "--check"], 64, "sinks.x: cannot read /nowhere/token");

@@ -15,10 +15,12 @@
 //! - What cannot be seen neither fires nor resolves: while the watch is quiet the engine stands still.
 //! - Nothing is forgotten that the aggregator has not settled ([`report`]).
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use process::kube_client::Access;
 use process::objects::Objects;
 use process::options::{ProcessConfig, command_line};
 use process::tls::{self, ClientTls};
@@ -67,6 +69,9 @@ pub async fn run(config: Config) -> Result<(), Exit> {
     tls::use_ring();
     let clock = Clock::system();
     let mut rng = fastrand::Rng::new();
+    if check {
+        return checked(&access, &clock, &aggregator.token_file, &authorities).await.map_err(Exit::Usage);
+    }
     let client = kube_client::connect(&access, &clock, BUILD).await.map_err(Exit::usage)?;
     let trust = match authorities {
         AuthoritiesFrom::File(path) => Trust::in_file(ClientTls::from_file(path).map_err(Exit::usage)?),
@@ -75,12 +80,6 @@ pub async fn run(config: Config) -> Result<(), Exit> {
             Trust::in_config_map(objects, name, clock.clone(), rng.fork())
         }
     };
-    if check {
-        let token = &aggregator.token_file;
-        std::fs::read(token).with_context(|| format!("cannot read {}", token.display())).map_err(Exit::usage)?;
-        println!("ok");
-        return Ok(());
-    }
     let (readiness, liveness) = (Readiness::new(), Liveness::new(clock.clone()));
     let readiness_waits = Waits { listed: readiness.handle("first list"), session: readiness.handle("session") };
     let shutdown = Shutdown::on_signals(readiness.clone())?;
@@ -119,4 +118,15 @@ pub async fn run(config: Config) -> Result<(), Exit> {
     tasks.spawn("admin", Stage::Background, showing);
     tasks.spawn("agent", Stage::Flush, agent.run(shutdown.phases()));
     Ok(shutdown.run(shutdown_deadline).await?)
+}
+
+/// Says `ok` if what the options name can be used, as far as files say.
+async fn checked(access: &Access, clock: &Clock, token: &Path, authorities: &AuthoritiesFrom) -> anyhow::Result<()> {
+    kube_client::check(access, clock, BUILD).await?;
+    if let AuthoritiesFrom::File(path) = authorities {
+        ClientTls::from_file(path.clone())?;
+    }
+    std::fs::read(token).with_context(|| format!("cannot read {}: check --token-file", token.display()))?;
+    println!("ok");
+    Ok(())
 }

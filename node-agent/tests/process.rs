@@ -55,9 +55,11 @@ fn check_says_that_it_would_run_and_ends() {
     let (folder, ca, kubeconfig) = files();
     let token = folder.path().join("token");
     let option = format!("--token-file={}", token.display());
-    ends(&[NODE, AGGREGATOR, &ca, &kubeconfig, &option, "--check"], 64, "cannot read ");
+    ends(&[NODE, AGGREGATOR, &ca, &kubeconfig, &option, "--check"], 64, "check --token-file");
     std::fs::write(&token, "t").expect("it can be written");
     ends(&[NODE, AGGREGATOR, &ca, &kubeconfig, &option, "--check"], 0, "ok");
+    ends(&[NODE, AGGREGATOR, &ca, &option, "--check"], 0, "ok");
+    ends(&[NODE, AGGREGATOR, "--ca-file=/nowhere/ca.crt", &option, "--check"], 64, "/nowhere/ca.crt: cannot be read");
 }
 
 #[test]

@@ -8,11 +8,11 @@ use std::path::{Path, PathBuf};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, anyhow, bail};
 use futures::future::BoxFuture;
 use http::{HeaderMap, HeaderValue, Request, Response, header};
 use kube::client::ClientBuilder;
-use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::config::{KubeConfigOptions, Kubeconfig, KubeconfigError};
 use kube::{Client, Config};
 use rules::Time;
 use tower::{Layer, Service};
@@ -47,13 +47,23 @@ pub async fn connect(access: &Access, clock: &Clock, user_agent: &'static str) -
     let mut config = match (&access.kubeconfig, &access.context) {
         (Some(path), context) => from_kubeconfig(path, context.clone()).await?,
         (None, Some(context)) => bail!("context {context:?} is given without a kubeconfig: name the file as well"),
-        (None, None) if std::env::var_os(SERVICE_HOST).is_none() => {
+        (None, None) if !is_inside() => {
             bail!("not inside of a cluster ({SERVICE_HOST} is not set): pass --kubeconfig FILE")
         }
         (None, None) => Config::incluster().context("cannot read the pod's ServiceAccount")?,
     };
     config.headers.push((header::USER_AGENT, HeaderValue::from_static(user_agent)));
     build(config, access.read_timeout, clock)
+}
+
+/// Whether [`connect`] can use what `access` names, as far as files say; no connection is made. Without a kubeconfig that
+/// is the pod's own ServiceAccount, which is only asked for in a pod.
+pub async fn check(access: &Access, clock: &Clock, user_agent: &'static str) -> anyhow::Result<()> {
+    let is_of_a_pod = access.kubeconfig.is_none() && access.context.is_none();
+    if is_of_a_pod && !is_inside() {
+        return Ok(());
+    }
+    connect(access, clock, user_agent).await.map(drop)
 }
 
 /// A client for a configuration made elsewhere, with our timeouts and without kube's retries.
@@ -69,14 +79,24 @@ pub fn build(mut config: Config, read_timeout: Duration, clock: &Clock) -> anyho
     Ok(builder.with_layer(&DateLayer(clock.clone())).build())
 }
 
+/// Whether this process runs in a pod.
+fn is_inside() -> bool {
+    std::env::var_os(SERVICE_HOST).is_some()
+}
+
 async fn from_kubeconfig(path: &Path, context: Option<String>) -> anyhow::Result<Config> {
     let shown = path.display();
-    let kubeconfig = Kubeconfig::read_from(path).with_context(|| format!("cannot read kubeconfig {shown}"))?;
+    let kubeconfig = Kubeconfig::read_from(path).map_err(|error| match error {
+        KubeconfigError::ReadConfig(error, _) => anyhow!("cannot read kubeconfig {shown}: {error}: check --kubeconfig"),
+        error => anyhow!("cannot read kubeconfig {shown}: {error}"),
+    })?;
     if let Some(proxy) = proxy_of(&kubeconfig, context.as_deref()) {
         bail!("kubeconfig {shown} asks for the proxy {proxy}, which is not supported: remove proxy-url");
     }
     let options = KubeConfigOptions { context, ..KubeConfigOptions::default() };
-    Config::from_custom_kubeconfig(kubeconfig, &options).await.with_context(|| format!("cannot use kubeconfig {shown}"))
+    // Its causes are in its words already.
+    let unusable = |error| anyhow!("cannot use kubeconfig {shown}: {error}");
+    Config::from_custom_kubeconfig(kubeconfig, &options).await.map_err(unusable)
 }
 
 /// `proxy-url` of the cluster that the context names.

@@ -35,7 +35,7 @@ pub struct ProcessOptions {
     /// The time in which to send what is left after SIGTERM, 1s to 5m
     #[arg(long, env = "TOCSIN_SHUTDOWN_DEADLINE", default_value = "25s", value_name = "DURATION")]
     shutdown_deadline: String,
-    /// Say whether this would run, and end
+    /// Check options, configuration and files, make no connection, and end
     #[arg(long)]
     check: bool,
 }
@@ -53,7 +53,7 @@ pub struct ProcessConfig {
     pub log_format: Format,
     /// How long ending may take.
     pub shutdown_deadline: Duration,
-    /// Only say whether it would run.
+    /// Only check options, configuration and files.
     pub check: bool,
 }
 

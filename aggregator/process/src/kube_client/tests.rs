@@ -46,6 +46,10 @@ async fn what_cannot_work_is_said_before_it_is_tried() {
     let access = Access { context: Some("x".into()), ..Access::default() };
     let error = connect(&access, &Clock::by_hand(Time::from_millis(0)), "t").await.err().expect("no file");
     assert!(error.to_string().contains("without a kubeconfig"), "{error}");
+    let access = Access { kubeconfig: Some("/nowhere".into()), ..Access::default() };
+    let error = connect(&access, &Clock::by_hand(Time::from_millis(0)), "t").await.err().expect("no file");
+    let said = "cannot read kubeconfig /nowhere: No such file or directory (os error 2): check --kubeconfig";
+    assert_eq!(format!("{error:#}"), said);
 }
 
 #[test]
