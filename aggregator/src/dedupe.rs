@@ -202,12 +202,14 @@ impl Dedupe {
 
     /// Every expected observer has reported, or was waited for long enough: issues may resolve.
     pub fn on_resynced(&mut self, now: Time) {
-        if !std::mem::take(&mut self.resyncing) {
+        if !self.resyncing {
             return;
         }
-        let keys: Vec<_> = self.issues.keys().cloned().collect();
-        for key in keys {
-            self.change(&key, now, |dedupe| dedupe.proceed(&key, now));
+        let stood: Vec<_> = self.issues.keys().map(|key| (Arc::clone(key), self.stands(key))).collect();
+        self.resyncing = false;
+        for (key, stood) in stood {
+            self.proceed(&key, now);
+            self.has_changed(&key, stood, now);
         }
     }
 
@@ -296,9 +298,14 @@ impl Dedupe {
 
     /// Does `work` on the issue of `key`; where that changes what the issue can explain, its symptoms are judged anew.
     fn change(&mut self, key: &Arc<IssueKey>, now: Time, work: impl FnOnce(&mut Self)) {
-        let stood = self.issues.get(key).and_then(Issue::stands);
+        let stood = self.stands(key);
         work(self);
-        let stands = self.issues.get(key).and_then(Issue::stands);
+        self.has_changed(key, stood, now);
+    }
+
+    /// Something was done with an issue that stood like that.
+    fn has_changed(&mut self, key: &Arc<IssueKey>, stood: Option<State>, now: Time) {
+        let stands = self.stands(key);
         if stood != stands {
             self.on_cause_changed(key, stood, stands, now);
         }

@@ -280,3 +280,36 @@ fn a_symptom_whose_cause_ended_while_nobody_led_must_last_from_then_on_to_be_tol
         "NotReady api firing",
     ]);
 }
+
+#[test]
+fn symptoms_on_other_nodes_that_ended_with_their_cause_while_nobody_led_are_not_told_after_all() {
+    let (mut pair, deployment) = with_deployment(3);
+    for pod in &deployment.pods {
+        pair.change(|world| world.crash_loop(pod, 4));
+    }
+    pair.pass(10 * MINUTE);
+    pair.kill_aggregator();
+    for pod in &deployment.pods {
+        pair.change(|world| world.run(pod));
+    }
+    pair.pass(20 * MINUTE);
+    pair.start_aggregator();
+    pair.pass(HOUR).assert_told(&["CrashLoopBackOff api firing", "CrashLoopBackOff api resolved"]);
+    pair.assert_nothing_is_left();
+}
+
+#[test]
+fn a_symptom_that_an_agent_names_late_is_explained_by_the_cause_that_ended_with_it() {
+    let (mut pair, deployment) = with_deployment(1);
+    pair.change(|world| world.crash_loop(&deployment.pods[0], 4)).pass(10 * MINUTE);
+    pair.kill_aggregator();
+    pair.change(|world| world.run(&deployment.pods[0])).pass(20 * MINUTE);
+    pair.connect_agent("n1", false);
+    pair.start_aggregator();
+    pair.pass(30 * MINUTE);
+    assert!(!pair.pipeline().dedupe().is_resyncing(), "it was waited for long enough");
+    pair.connect_agent("n1", true);
+    pair.pass(HOUR);
+    let told: Vec<_> = pair.told().into_iter().filter(|told| !told.starts_with("AgentSilent")).collect();
+    assert_eq!(told, ["CrashLoopBackOff api firing", "CrashLoopBackOff api resolved"]);
+}

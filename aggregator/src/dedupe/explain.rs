@@ -51,6 +51,12 @@ impl Dedupe {
         self.owner_cause(key).max(self.node_cause(member))
     }
 
+    /// How an issue stands as a cause. While observers have not reported yet, what was told is there for all that is known.
+    pub(super) fn stands(&self, key: &IssueKey) -> Option<State> {
+        let issue = self.issues.get(key)?;
+        if self.resyncing && issue.is_told() { Some(State::Active) } else { issue.stands() }
+    }
+
     /// What an issue can explain has changed from `stood` to `stands`: its symptoms are judged anew.
     pub(super) fn on_cause_changed(
         &mut self,
@@ -108,7 +114,7 @@ impl Dedupe {
             .iter()
             .filter(|other| causes.contains(&other.kind))
             .filter(|other| other.container.is_empty() || key.container.is_empty() || other.container == key.container)
-            .filter_map(|other| self.issues.get(other)?.stands())
+            .filter_map(|other| self.stands(other))
             .max()
     }
 
@@ -123,7 +129,7 @@ impl Dedupe {
             .get(&(Arc::from(""), owner))?
             .iter()
             .filter(|issue| self.explanations.is_of_node(issue.kind))
-            .filter_map(|issue| self.issues.get(issue)?.stands())
+            .filter_map(|issue| self.stands(issue))
             .max()
     }
 }

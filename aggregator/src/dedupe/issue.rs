@@ -177,6 +177,12 @@ impl Issue {
         stands
     }
 
+    /// Whether it was said that it is there, or is going to be, and not that it is over.
+    pub fn is_told(&self) -> bool {
+        let phase = self.episode.as_ref().map(|episode| episode.phase);
+        matches!(phase, Some(Phase::Telling | Phase::Told))
+    }
+
     /// The episode of that name, if it is still to be spoken of.
     pub fn episode_of(&self, incarnation: Incarnation) -> Option<&Episode> {
         let known = self.episode.iter().chain(&self.previous);
