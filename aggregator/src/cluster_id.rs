@@ -46,10 +46,10 @@ pub(crate) async fn learn(client: &Client, own: &str, clock: &Clock, waiting: &H
         match uid {
             Ok(uid) => return uid,
             Err(reason) => {
+                waiting.unready(reason.to_string());
                 if backoff.failures() == 0 {
                     tracing::warn!(target: "process", %reason, "cluster_unknown");
                 }
-                waiting.unready(reason.to_string());
             }
         }
         clock.sleep(backoff.next(&mut random)).await;

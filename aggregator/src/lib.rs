@@ -108,7 +108,7 @@ pub async fn run(launch: Launch) -> Result<(), Exit> {
         Certificate::from(certificate, &client, &namespace, &clock, Arc::clone(&health)).map_err(Exit::usage)?;
     let (readiness, liveness) = (Readiness::new(), Liveness::new(clock.clone()));
     let shutdown = Shutdown::on_signals(readiness.clone())?;
-    let (metrics, registry) = Metrics::new(health);
+    let (metrics, registry) = Metrics::new(health, reload.health());
     let (agents, admin) = (port::bind(agents_listen).await?, port::bind(metrics_listen).await?);
     let api = port::bind(api_listen).await?;
     tracing::info!(

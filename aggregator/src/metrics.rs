@@ -28,9 +28,10 @@ use crate::observe::{Healths, Seen};
 use crate::pipeline::Pipeline;
 use crate::told_log::keeper::{self, Written};
 
-/// All metrics. Before the process knows which cluster it is in there are no figures yet; its port answers all the same.
+/// All metrics. Before the process knows which cluster it is in there are few figures yet; its port answers all the same.
 pub struct Metrics {
     certificates: Arc<certificates::Health>,
+    config: Arc<reload::Health>,
     standing: OnceLock<Standing>,
     leading: OnceLock<Leading>,
 }
@@ -39,8 +40,6 @@ pub struct Metrics {
 pub struct Standing {
     /// Who leads.
     pub leadership: Leadership,
-    /// The configuration file.
-    pub config: Arc<reload::Health>,
     /// What agents asked.
     pub ingest: Counts,
     /// What they are shown.
@@ -77,9 +76,9 @@ const PREFIX: &str = "tocsin";
 const SEVERITIES: [Severity; 3] = [Severity::Critical, Severity::Warning, Severity::Info];
 
 impl Metrics {
-    /// Metrics without figures but those of the certificate, and the registry that shows them.
-    pub fn new(certificates: Arc<certificates::Health>) -> (Arc<Self>, Registry) {
-        let metrics = Arc::new(Self { certificates, standing: OnceLock::new(), leading: OnceLock::new() });
+    /// Metrics without figures but those of the certificate and the configuration file, and the registry that shows them.
+    pub fn new(certificates: Arc<certificates::Health>, config: Arc<reload::Health>) -> (Arc<Self>, Registry) {
+        let metrics = Arc::new(Self { certificates, config, standing: OnceLock::new(), leading: OnceLock::new() });
         let mut registry = Registry::with_prefix(PREFIX);
         registry.register_collector(Box::new(Arc::clone(&metrics)));
         (metrics, registry)
@@ -102,10 +101,10 @@ impl Collector for Metrics {
         let mut out = Out(encoder);
         out.info("build", "What runs here", &[("version", env!("CARGO_PKG_VERSION"))])?;
         self.encode_certificates(&mut out)?;
+        self.encode_config(&mut out)?;
         if let Some(standing) = self.standing.get() {
             standing.encode_leadership(&mut out)?;
             standing.encode_ingest(&mut out)?;
-            standing.encode_config(&mut out)?;
         }
         let Some(leading) = self.leading.get() else { return Ok(()) };
         let figures = leading.core.quietly(|pipeline, _| Figures::of(pipeline));
@@ -135,6 +134,13 @@ impl Metrics {
             &self.certificates.failures,
         )
     }
+
+    fn encode_config(&self, out: &mut Out<'_>) -> fmt::Result {
+        let failures = self.config.failures();
+        out.counter("config_reload_failures", "Changed files that were rejected or unreadable", failures)?;
+        let is_in_force = u64::from(self.config.is_in_force());
+        out.gauge("config_in_force", "Whether what is in force is what the file says", is_in_force)
+    }
 }
 
 impl fmt::Debug for Metrics {
@@ -158,13 +164,6 @@ impl Standing {
         out.registered("ingest_connections", "Open connections of agents", connections)?;
         out.registered("ingest_dropped", "Connections closed for what their peer did or did not do", dropped)?;
         out.registered("ingest_requests", "Requests of agents, by answer", requests)
-    }
-
-    fn encode_config(&self, out: &mut Out<'_>) -> fmt::Result {
-        let failures = self.config.failures();
-        out.counter("config_reload_failures", "Changed files that were rejected or unreadable", failures)?;
-        let is_in_force = u64::from(self.config.is_in_force());
-        out.gauge("config_in_force", "Whether what is in force is what the file says", is_in_force)
     }
 }
 

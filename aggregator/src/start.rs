@@ -1,7 +1,7 @@
 //! Everything is set up here, in the order in which it depends on each other: who we are, what every replica does, and,
 //! once this one leads, the pipeline, those who feed it and those whom it feeds.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use kube::Client;
@@ -69,7 +69,7 @@ const STALLED: Duration = Duration::from_mins(2);
 impl Start {
     /// Starts what every replica does, and the rest when this one leads. Returns when everything runs, or when the process
     /// ends before it leads.
-    pub(crate) async fn all(self, reload: Reload, mut config: Config, agents: TcpListener, api: TcpListener) {
+    pub(crate) async fn all(self, reload: Reload, config: Config, agents: TcpListener, api: TcpListener) {
         let Self {
             namespace,
             election,
@@ -84,13 +84,22 @@ impl Start {
             metrics,
         } = self;
         let (waiting, for_certificate) = (readiness.handle("cluster"), readiness.handle("certificate"));
+        let api_office = Arc::new(OnceLock::new());
+        let pages = Api { office: Arc::clone(&api_office), readiness: readiness.clone() };
+        tasks.spawn("api", Stage::Background, port::serve(api, "api_connection", tasks.clone(), clock.clone(), pages));
+        let (publish, config) = watch::channel(Arc::new(config));
+        let publish = Arc::new(publish);
+        let applying = Arc::clone(&publish);
+        let following = reload.follow(clock.clone(), move |config| apply(&applying, config));
+        tasks.spawn("config", Stage::Background, following);
         let id = cluster_id::learn(&client, &namespace, &clock, &waiting).await;
-        config.settings.cluster.id.clone_from(&id);
-        tracing::info!(target: "process", cluster = config.settings.cluster.name, cluster_id = id, "cluster_known");
-        say_where_issues_go(&config);
+        publish.send_modify(|config| Arc::make_mut(config).settings.cluster.id.clone_from(&id));
+        tracing::info!(
+            target: "process", cluster = config.borrow().settings.cluster.name, cluster_id = id, "cluster_known"
+        );
+        say_where_issues_go(&config.borrow());
         let tls = certificate.serve(&for_certificate).await;
         drop(for_certificate);
-        let (publish, config) = watch::channel(Arc::new(config));
 
         // A standby is ready as it is; one that is alone when it has begun to watch.
         let waiting = election.is_none().then_some(waiting);
@@ -112,17 +121,10 @@ impl Start {
         let (acceptor, ours) = (tls.acceptor(), (tasks.clone(), phases.clone()));
         let whom = (office.clone(), clock.clone());
         let server = Server::new(whom, identity, config.clone(), &acceptor, Limits::default(), ours);
-        metrics.stand(Standing {
-            leadership: leadership.clone(),
-            config: reload.health(),
-            ingest: server.counts(),
-            tls,
-        });
+        metrics.stand(Standing { leadership: leadership.clone(), ingest: server.counts(), tls });
 
-        let serving = port::serve(api, "api_connection", tasks.clone(), clock.clone(), Api(office.clone()));
-        tasks.spawn("api", Stage::Background, serving);
-        let following = reload.follow(clock.clone(), move |config| apply(&publish, config));
-        tasks.spawn("config", Stage::Background, following);
+        // Nobody else sets it.
+        let _ = api_office.set(office.clone());
         let certificate_clock = clock.clone();
         tasks.spawn("server_certificate", Stage::Background, async move {
             certificate.keep_fresh(&certificate_clock).await;
@@ -232,14 +234,17 @@ async fn nothing_is_sent(phases: Phases, sent: oneshot::Receiver<()>) {
 /// Another configuration comes into force.
 fn apply(publish: &watch::Sender<Arc<Config>>, mut config: Config) {
     let before = Arc::clone(&publish.borrow());
-    config.settings.cluster.id.clone_from(&before.settings.cluster.id);
     if (&config.agents.daemon_set, &config.agent_selector) != (&before.agents.daemon_set, &before.agent_selector) {
         tracing::warn!(
             target: "config", "agents.daemonSet and agents.podSelector come into force when the aggregator starts again"
         );
     }
     say_where_issues_go(&config);
-    publish.send_replace(Arc::new(config));
+    publish.send_modify(|before| {
+        // It may have been learned since.
+        config.settings.cluster.id.clone_from(&before.settings.cluster.id);
+        *before = Arc::new(config);
+    });
 }
 
 /// The pipeline goes by what is in force. Ends with whoever changes that.

@@ -1,7 +1,10 @@
 //! The program as its caller sees it: exit codes, and what it says.
 
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::TcpStream;
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::{Child, ChildStderr, Command, Output, Stdio};
+use std::time::Duration;
 
 use rcgen::{CertificateParams, KeyPair};
 use tempfile::TempDir;
@@ -68,6 +71,67 @@ fn check_names_what_cannot_be_used() {
     ends(&[&config, &cert, &key, &kubeconfig, "--check"], 64, "sinks.x: cannot read /nowhere/token");
     write(folder.path(), "config", "clusterNam: here\n");
     ends(&[&config, &cert, &key, &kubeconfig, "--check"], 64, "clusterName");
+}
+
+/// A running program: killed when it is dropped.
+struct Running {
+    child: Child,
+    log: BufReader<ChildStderr>,
+}
+
+impl Running {
+    fn start(options: &[&str]) -> Self {
+        let mut program = Command::new(env!("CARGO_BIN_EXE_tocsin-aggregator"));
+        let mut child = program.args(options).env_clear().stderr(Stdio::piped()).spawn().expect("it starts");
+        let log = child.stderr.take().expect("it is a pipe");
+        Self { child, log: BufReader::new(log) }
+    }
+
+    /// The next line of the log that says `message`.
+    fn says(&mut self, message: &str) -> serde_json::Value {
+        loop {
+            let mut line = String::new();
+            assert_ne!(self.log.read_line(&mut line).expect("it is text"), 0, "it ends without {message}");
+            let line: serde_json::Value = serde_json::from_str(&line).expect("it is JSON");
+            if line["message"] == message {
+                return line;
+            }
+        }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// What is answered at `path` of the port at `address`.
+fn get(address: &str, path: &str) -> String {
+    let mut stream = TcpStream::connect(address).expect("somebody listens");
+    stream.set_read_timeout(Some(Duration::from_secs(10))).expect("it is no zero");
+    write!(stream, "GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").expect("sent");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).expect("answered in time");
+    answer
+}
+
+#[test]
+fn while_the_api_server_is_away_the_ports_answer_and_the_configuration_is_followed() {
+    let (folder, [config, cert, key, kubeconfig]) = good();
+    let ports = ["--agents-listen=127.0.0.1:0", "--metrics-listen=127.0.0.1:0", "--api-listen=127.0.0.1:0"];
+    let mut running = Running::start(&[&[&*config, &cert, &key, &kubeconfig], &ports[..]].concat());
+    let started = running.says("started");
+    let port = |name: &str| started[name].as_str().expect("its address is said").to_owned();
+    running.says("cluster_unknown");
+    let answer = get(&port("api"), "/api/v1/issues");
+    assert!(answer.starts_with("HTTP/1.1 503 "), "{answer}");
+    assert!(answer.contains("cluster: cannot read namespace kube-system"), "{answer}");
+    write(folder.path(), "config", "clusterNam: here\n");
+    running.says("config_rejected");
+    let metrics = get(&port("admin"), "/metrics");
+    assert!(metrics.contains("\ntocsin_config_reload_failures_total 1\n"), "{metrics}");
 }
 
 #[test]

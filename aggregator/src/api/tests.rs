@@ -52,10 +52,14 @@ async fn ask(core: &Arc<Core>, request: &str) -> (u16, Value) {
 }
 
 async fn ask_at(office: Office, request: &str) -> (u16, Value) {
+    ask_api(Api { office: Arc::new(OnceLock::from(office)), readiness: Readiness::new() }, request).await
+}
+
+async fn ask_api(api: Api, request: &str) -> (u16, Value) {
     let listener = port::bind("127.0.0.1:0".parse().expect("an address")).await.expect("bound");
     let addr = listener.local_addr().expect("it is bound");
     let shutdown = Shutdown::on_requests(Readiness::new(), futures::StreamExt::boxed(futures::stream::pending()));
-    let serving = port::serve(listener, "api_connection", shutdown.tasks(), Clock::by_hand(START), Api(office));
+    let serving = port::serve(listener, "api_connection", shutdown.tasks(), Clock::by_hand(START), api);
     let asking = async {
         let mut stream = TcpStream::connect(addr).await.expect("connected");
         let request = format!("{request}\r\nhost: x\r\nconnection: close\r\n\r\n");
@@ -138,6 +142,19 @@ async fn a_standby_says_who_leads() {
     Contract::read().check_named("Problem", &answer);
     let (status, answer) = ask_at(standing_by(""), "GET /api/v1/issues HTTP/1.1").await;
     assert_eq!((status, &answer["error"]), (503, &json!("nobody leads yet: ask again in a moment")));
+}
+
+#[tokio::test]
+async fn before_the_cluster_is_known_it_says_what_that_waits_for() {
+    let readiness = Readiness::new();
+    let waiting = [readiness.handle("cluster"), readiness.handle("certificate")];
+    waiting[0].unready("cannot read namespace kube-system: 503");
+    let api = Api { office: Arc::default(), readiness };
+    let (status, answer) = ask_api(api, "GET /api/v1/issues HTTP/1.1").await;
+    let waits_for = "cluster: cannot read namespace kube-system: 503; certificate: starting";
+    let error = format!("this replica has just started: ask again in a moment ({waits_for})");
+    assert_eq!((status, &answer["error"]), (503, &json!(error)));
+    Contract::read().check_named("Problem", &answer);
 }
 
 #[test]

@@ -18,10 +18,9 @@ fn scrape(core: &Arc<Core>, seen: Seen) -> String {
 }
 
 fn scrape_with(core: &Arc<Core>, seen: Seen, told: Written) -> String {
-    let (metrics, registry) = Metrics::new(Arc::default());
+    let (metrics, registry) = Metrics::new(Arc::default(), Arc::default());
     metrics.stand(Standing {
         leadership: Leadership::alone(core.clock().clone()),
-        config: Arc::default(),
         ingest: Counts::default(),
         tls: tls(),
     });
@@ -150,11 +149,10 @@ fn the_told_log_is_shown_where_there_is_one() {
 #[test]
 fn a_standby_shows_that_it_does_not_lead_and_nothing_of_what_it_does_not_know() {
     let clock = Clock::by_hand(Time::from_millis(1_000_000));
-    let (metrics, registry) = Metrics::new(Arc::default());
+    let (metrics, registry) = Metrics::new(Arc::default(), Arc::default());
     let standing_by = Role::StandingBy { leader: "other".into(), address: "".into() };
     let (script, leadership) = Leadership::scripted(standing_by, clock.clone());
-    let (config, ingest) = (Arc::default(), Counts::default());
-    metrics.stand(Standing { leadership, config, ingest, tls: tls() });
+    metrics.stand(Standing { leadership, ingest: Counts::default(), tls: tls() });
     let text = text_of(&registry);
     assert_eq!((value(&text, "tocsin_leader"), value(&text, "tocsin_config_in_force")), (0, 1));
     assert!(!text.contains("tocsin_findings"), "{text}");
@@ -165,10 +163,11 @@ fn a_standby_shows_that_it_does_not_lead_and_nothing_of_what_it_does_not_know() 
 }
 
 #[test]
-fn before_there_are_figures_the_build_and_the_certificate_are_shown() {
-    let (_, registry) = Metrics::new(Arc::default());
+fn before_there_are_figures_the_build_the_certificate_and_the_configuration_are_shown() {
+    let (_, registry) = Metrics::new(Arc::default(), Arc::default());
     let text = text_of(&registry);
     assert!(text.contains("tocsin_build_info{"));
     assert_eq!(value(&text, "tocsin_certificate_failures_total{reason=\"forbidden\"}"), 0);
     assert_eq!(value(&text, "tocsin_certificate_renewals_total{wrote=\"serving\"}"), 0);
+    assert_eq!((value(&text, "tocsin_config_in_force"), value(&text, "tocsin_config_reload_failures_total")), (1, 0));
 }
