@@ -4,6 +4,8 @@
 
 #[path = "chart/aliases.rs"]
 mod aliases;
+#[path = "chart/bounds.rs"]
+mod bounds;
 #[path = "chart/installation.rs"]
 mod installation;
 #[path = "chart/matrix.rs"]

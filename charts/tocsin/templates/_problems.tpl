@@ -54,7 +54,7 @@
     {{- $problems = concat $problems (include "tocsin.problems.span" (dict "path" (printf "rules.%s.%s" $kind $key) "span" (get $rule $key) "least" "0s" "most" "24h") | fromYamlArray) -}}
   {{- end -}}
 {{- end -}}
-{{- range $key, $limits := dict "heartbeat" (list "1s" "5m") "session" (list "1m" "24h") "resync" (list "0s" "1h") -}}
+{{- range $key, $limits := dict "heartbeat" (list "1s" "150s") "session" (list "1m" "24h") "resync" (list "0s" "1h") -}}
   {{- $problems = concat $problems (include "tocsin.problems.span" (dict "path" (printf "reporting.%s" $key) "span" (get $.reporting $key) "least" (first $limits) "most" (last $limits)) | fromYamlArray) -}}
 {{- end -}}
 {{- toYaml $problems -}}

@@ -49,7 +49,7 @@ fn what_the_program_refuses_would_show_here() {
 }
 
 /// Runs the program of a workload's pod with `--check`, its mounts in a folder of this machine. The error is what it says.
-fn checked(kind: &str, name: &str, arguments: &[String]) -> Result<(), String> {
+pub(crate) fn checked(kind: &str, name: &str, arguments: &[String]) -> Result<(), String> {
     let programs = Programs::built().expect("they can be built");
     let objects = rendered(arguments);
     let pod = &object(&objects, kind, name)["spec"]["template"]["spec"];

@@ -100,7 +100,7 @@ fn what_cannot_work_together_fails_with_the_fix() {
         ),
         (&[&many], "sinks: at most 15, found 16"),
         (&["rules.ImagePull.hold=25h"], "rules.ImagePull.hold must be from 0s to 24h, found 25h"),
-        (&["reporting.heartbeat=10m"], "reporting.heartbeat must be from 1s to 5m, found 10m"),
+        (&["reporting.heartbeat=10m"], "reporting.heartbeat must be from 1s to 150s, found 10m"),
         (&["reporting.session=30s"], "reporting.session must be from 1m to 24h, found 30s"),
         (
             &["rbac.namespaceRestriction.enabled=true"],

@@ -1,0 +1,64 @@
+//! Every duration and number of the values at both ends of what the chart lets through: our programs take each of them.
+
+use serde_json::Value;
+use tocsin_tests::chart::{self, Helm};
+
+use crate::installation::with;
+use crate::program::checked;
+
+/// A value with the least and the most that it may be, as `--set` takes them.
+struct Bounded {
+    path: String,
+    least: String,
+    most: String,
+}
+
+#[test]
+fn the_programs_accept_both_bounds_of_every_duration_and_number() {
+    let text = std::fs::read_to_string(chart::folder().join("values.schema.json")).expect("it is there");
+    let schema: Value = serde_json::from_str(&text).expect("it is JSON");
+    let mut all = Vec::new();
+    bounded("", &schema, &mut all);
+    for path in ["reporting.heartbeat", "sinks.team.timeout", "rules.ImagePull.hold", "ingest.batch"] {
+        assert!(all.iter().any(|it| it.path == path), "{path} was not found");
+    }
+    let sinks =
+        ["token=t", "ingest.url=https://x.example", "sinks.team.type=ingest", "sinks.team.url=https://x.example"];
+    let at = |bound: fn(&Bounded) -> &String| {
+        let sets = all.iter().map(|it| format!("{}={}", it.path, bound(it)));
+        with(&[sinks.join(","), sets.collect::<Vec<_>>().join(",")].each_ref().map(String::as_str))
+    };
+    for (end, arguments) in [("least", at(|it| &it.least)), ("most", at(|it| &it.most))] {
+        for (kind, name) in [("Deployment", "-aggregator"), ("DaemonSet", "-node-agent")] {
+            checked(kind, name, &arguments).unwrap_or_else(|said| panic!("{name} at the {end}: {said}"));
+        }
+    }
+}
+
+/// Looks for values with bounds in the schema of what is at `path`. A sink's name can be any: here it is `team`.
+fn bounded(path: &str, schema: &Value, found: &mut Vec<Bounded>) {
+    let below = |key: &str| if path.is_empty() { key.to_owned() } else { format!("{path}.{key}") };
+    for (key, schema) in schema["properties"].as_object().into_iter().flatten() {
+        bounded(&below(key), schema, found);
+    }
+    for schema in schema["patternProperties"].as_object().into_iter().flat_map(|patterns| patterns.values()) {
+        bounded(&below("team"), schema, found);
+    }
+    if let (Value::Number(least), Value::Number(most)) = (&schema["minimum"], &schema["maximum"]) {
+        found.push(Bounded { path: path.to_owned(), least: least.to_string(), most: most.to_string() });
+    } else if schema["pattern"].as_str().is_some_and(|pattern| pattern.contains("(ms|s|m|h|d)")) {
+        let (least, most) = refused_span(path);
+        found.push(Bounded { path: path.to_owned(), least, most });
+    }
+}
+
+/// The bounds of a duration, which the chart says when one is refused.
+fn refused_span(path: &str) -> (String, String) {
+    // A sink has to be one, or its type is what is refused.
+    let sets = ["sinks.team.type=ingest,sinks.team.url=https://x.example", "ingest.url=https://x.example,token=t"];
+    let error = Helm::Four.template(&with(&[&sets[..], &[&format!("{path}=9999999d")]].concat())).expect_err(path);
+    let error = format!("{error:#}");
+    let says = error.split_once(&format!("{path} must be from ")).and_then(|(_, says)| says.split_once(", found"));
+    let (least, most) = says.and_then(|(says, _)| says.split_once(" to ")).unwrap_or_else(|| panic!("{path}: {error}"));
+    (least.to_owned(), most.to_owned())
+}
