@@ -13,6 +13,7 @@
 {{/* The names of all objects, as YAML. */}}
 {{- define "tocsin.names" -}}
 {{- $fullname := include "tocsin.fullname" . -}}
+fullname: {{ $fullname | quote }}
 aggregator: {{ $fullname }}-aggregator
 nodeAgent: {{ $fullname }}-node-agent
 metrics: {{ $fullname }}-aggregator-metrics

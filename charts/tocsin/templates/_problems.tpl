@@ -22,6 +22,19 @@
 {{- if and .rbac.namespaceRestriction.enabled (not .rbac.namespaceRestriction.namespaces) -}}
   {{- $problems = append $problems "rbac.namespaceRestriction.namespaces must name at least one namespace, or set rbac.namespaceRestriction.enabled=false" -}}
 {{- end -}}
+{{- if and .rbac.namespaceRestriction.enabled .watchNamespaces -}}
+  {{- $problems = append $problems "watchNamespaces and rbac.namespaceRestriction are both set, and each says which namespaces are told: leave watchNamespaces out, or set rbac.namespaceRestriction.enabled=false" -}}
+{{- end -}}
+{{- if not (regexMatch "^[a-z]([-a-z0-9]*[a-z0-9])?$" .names.fullname) -}}
+  {{- $problems = append $problems (printf "fullnameOverride: objects cannot be called %q, as Services are not: use a-z, 0-9 and -, a letter first, for example fullnameOverride=watcher" .names.fullname) -}}
+{{- end -}}
+{{- if and .caBundle (not (regexMatch "-----BEGIN CERTIFICATE-----\\s+[A-Za-z0-9+/=\\s]+-----END CERTIFICATE-----" .caBundle)) -}}
+  {{- $problems = append $problems "caBundle holds no certificate: give it the text from -----BEGIN CERTIFICATE----- to -----END CERTIFICATE-----, for example with --set-file caBundle=ca.crt" -}}
+{{- end -}}
+{{- $away := .aggregator.podDisruptionBudget.maxUnavailable | toString -}}
+{{- if not (regexMatch "^([0-9]{1,9}|(100|[0-9]{1,2})%)$" $away) -}}
+  {{- $problems = append $problems (printf "aggregator.podDisruptionBudget.maxUnavailable must be a number or a percentage, for example 1 or 50%%, found %s" $away) -}}
+{{- end -}}
 
 {{- range $name, $sink := include "tocsin.sinks" . | fromYaml -}}
   {{- $path := ternary "ingest" (printf "sinks.%s" $name) (and (eq $name "ingest") (not (hasKey $.sinks "ingest"))) -}}
@@ -34,6 +47,8 @@
   {{- else -}}
     {{- if not $sink.url -}}
       {{- $problems = append $problems (printf "%s.url must be set to an address, for example https://hooks.example.com/tocsin" $path) -}}
+    {{- else if not (include "tocsin.isAddress" $sink.url) -}}
+      {{- $problems = append $problems (printf "%s.url: there can be no such address as %s: it needs a host, and its port, if it has one, is at most 65535, for example https://hooks.example.com:9443/tocsin" $path $sink.url) -}}
     {{- end -}}
     {{- if and (eq $sink.type "webhook") (hasKey $sink "batch") -}}
       {{- $problems = append $problems (printf "%s.batch: a webhook gets one record a request: leave it out" $path) -}}
@@ -58,6 +73,24 @@
   {{- $problems = concat $problems (include "tocsin.problems.span" (dict "path" (printf "reporting.%s" $key) "span" (get $.reporting $key) "least" (first $limits) "most" (last $limits)) | fromYamlArray) -}}
 {{- end -}}
 {{- toYaml $problems -}}
+{{- end -}}
+
+{{/* Whether a text is an address of http or https, as the aggregator reads it: not empty if so. */}}
+{{- define "tocsin.isAddress" -}}
+{{- $hex := "[0-9A-Fa-f]{1,4}" -}}
+{{- $byte := "(25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])" -}}
+{{- $four := printf "(%s[.]){3}%s" $byte $byte -}}
+{{- $six := printf "(%s:){7}%s|(%s:){6}%s|(%s(:%s)*)?::((%s:)*(%s|%s))?" $hex $hex $hex $four $hex $hex $hex $hex $four -}}
+{{- $begin := regexFind "^https?://([[][^]]*[]]|[^][/?#@:<>^|%\\\\\\s]+)" . -}}
+{{- $host := regexReplaceAll "^https?://" $begin "" -}}
+{{- $rest := trimPrefix $begin . -}}
+{{- $port := regexFind "^:[0-9]{1,9}" $rest | trimPrefix ":" | default "0" | atoi -}}
+{{- /* A name whose last part is a number is an IPv4 address, or none. */ -}}
+{{- $isName := and $host (not (regexMatch "^[[]|(^|[.])([0-9]+|0[Xx][0-9A-Fa-f]*)[.]?$" $host)) -}}
+{{- $isHost := or $isName (regexMatch (printf "^(%s|[[](%s)[]])$" $four $six) $host) -}}
+{{- if and $isHost (le $port 65535) (regexMatch "^(:[0-9]{0,9})?([/?#].*)?$" $rest) -}}
+yes
+{{- end -}}
 {{- end -}}
 
 {{/* Whether a span is within its bounds: {path, span, least, most}. A list of no or one sentence. */}}

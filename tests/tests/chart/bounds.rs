@@ -1,9 +1,9 @@
-//! Every duration and number of the values at both ends of what the chart lets through: our programs take each of them.
+//! What the chart lets through, our programs take: every duration and number of the values at both ends, and addresses.
 
 use serde_json::Value;
 use tocsin_tests::chart::{self, Helm};
 
-use crate::installation::with;
+use crate::installation::{refused, with};
 use crate::program::checked;
 
 /// A value with the least and the most that it may be, as `--set` takes them.
@@ -32,6 +32,46 @@ fn the_programs_accept_both_bounds_of_every_duration_and_number() {
         for (kind, name) in [("Deployment", "-aggregator"), ("DaemonSet", "-node-agent")] {
             checked(kind, name, &arguments).unwrap_or_else(|said| panic!("{name} at the {end}: {said}"));
         }
+    }
+}
+
+#[test]
+fn an_address_that_the_aggregator_refuses_is_refused_before_it_runs() {
+    let to = |url: &str| with(&["sinks.team.type=webhook", &format!("sinks.team.url={url}")]);
+    for url in [
+        "https://:99999",
+        "https://:443/in",
+        "https://x.example:65536/in",
+        "https://x.example:99999999999",
+        "https://x.example:port",
+        "https://10.0.0.256/in",
+        "https://10.0.0.08",
+        "https://1.x.2",
+        "https://[::1/in",
+        "https://[1::2::3]/in",
+        "https://[1:2:3]/in",
+        "https://x%zz.example",
+        "https://x|y.example",
+    ] {
+        let says = format!(
+            "sinks.team.url: there can be no such address as {url}: it needs a host, and its port, if it has one, is at most \
+             65535, for example https://hooks.example.com:9443/tocsin"
+        );
+        refused(&to(url), &[&says]);
+    }
+    for url in [
+        "http://x",
+        "https://x.example:65535/in?key=a:b@c",
+        "https://x.example?key=a/b",
+        "https://x_y.example.:443",
+        "https://10.0.0.255:9443/in",
+        "https://[::1]:9443/in",
+        "https://[fd00::7]",
+        "https://[1:2:3:4:5:6:7:8]/in",
+        "https://[::ffff:10.0.0.1]/in",
+        "https://b\u{fc}cher.example/in",
+    ] {
+        checked("Deployment", "-aggregator", &to(url)).unwrap_or_else(|said| panic!("{url}: {said}"));
     }
 }
 

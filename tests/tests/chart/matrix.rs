@@ -148,7 +148,7 @@ fn a_changed_rule_sink_scope_or_token_rolls_no_pod() {
         "rules.ImagePull.sustain=3m",
         "sinks.team.type=webhook,sinks.team.url=https://x.example,sinks.team.token=t",
         "token=t,ingest.url=https://x.example",
-        "caBundle=x",
+        "caBundle=-----BEGIN CERTIFICATE-----\nMA==\n-----END CERTIFICATE-----",
         "watchNamespaces={a}",
         "systemNamespaces=all",
         "clusterName=other",

@@ -106,11 +106,37 @@ fn what_cannot_work_together_fails_with_the_fix() {
             &["rbac.namespaceRestriction.enabled=true"],
             "rbac.namespaceRestriction.namespaces must name at least one namespace, or set rbac.namespaceRestriction.enabled=false",
         ),
+        (
+            &[
+                "rbac.namespaceRestriction.enabled=true",
+                "rbac.namespaceRestriction.namespaces={a}",
+                "watchNamespaces={b}",
+            ],
+            "watchNamespaces and rbac.namespaceRestriction are both set, and each says which namespaces are told: leave \
+             watchNamespaces out, or set rbac.namespaceRestriction.enabled=false",
+        ),
+        (
+            &["fullnameOverride=Foo_Bar"],
+            "fullnameOverride: objects cannot be called \"Foo_Bar\", as Services are not: use a-z, 0-9 and -, a letter first",
+        ),
+        (
+            &["aggregator.podDisruptionBudget.maxUnavailable=foo"],
+            "aggregator.podDisruptionBudget.maxUnavailable must be a number or a percentage, for example 1 or 50%, found foo",
+        ),
+        (&["aggregator.podDisruptionBudget.maxUnavailable=101%"], "a percentage, for example 1 or 50%, found 101%"),
+        (
+            &["caBundle=/etc/ssl/ca.crt"],
+            "caBundle holds no certificate: give it the text from -----BEGIN CERTIFICATE----- to -----END CERTIFICATE-----, \
+             for example with --set-file caBundle=ca.crt",
+        ),
     ] {
         refused(&with(sets), &[says]);
     }
     rendered(&with(&["sinks.team.type=webhook", "sinks.team.url=http://127.0.0.1:80/x", "sinks.team.token=t"]));
     rendered(&with(&["rules.ImagePull.hold=23h59m60s", "logLevel=Warning"]));
+    for some in ["0", "3", "50%", "100%"] {
+        rendered(&with(&[&format!("aggregator.podDisruptionBudget.maxUnavailable={some}")]));
+    }
 }
 
 #[test]
