@@ -14,8 +14,10 @@ use crate::exit::Exit;
 use crate::kube_client::Access;
 use crate::logs::{self, AlreadySetUp, Format, Level};
 
-/// What every program is told, to be flattened into its own options.
+/// What every program is told, to be flattened into its own options. Of an option that is given twice the last one counts, in
+/// every program, so that arguments can be added to those that an installation has.
 #[derive(Clone, Debug, Args)]
+#[command(args_override_self = true)]
 pub struct ProcessOptions {
     /// How to reach the API server from outside of a cluster [default: the pod's own ServiceAccount]
     #[arg(long, env = "TOCSIN_KUBECONFIG", value_name = "FILE")]
@@ -161,6 +163,13 @@ mod tests {
         assert!(config.check);
         let config = resolve(&["--log-level=WARNING", "--log-format=TEXT"]).expect("they are valid");
         assert_eq!((config.log_level.to_string(), config.log_format), ("warn".to_owned(), Format::Text));
+    }
+
+    #[test]
+    fn of_an_option_that_is_given_twice_the_last_one_counts() {
+        let config =
+            resolve(&["--log-level=error", "--check", "--log-level=debug", "--check"]).expect("they are valid");
+        assert_eq!((config.log_level.to_string(), config.check), ("debug".to_owned(), true));
     }
 
     #[test]

@@ -48,6 +48,23 @@ fn what_the_program_refuses_would_show_here() {
     assert!(said.expect_err("there is no such option").contains("--no-such-option"));
 }
 
+#[test]
+fn arguments_that_the_chart_has_itself_can_be_given_again() {
+    for (kind, name, values) in [("Deployment", "-aggregator", "aggregator"), ("DaemonSet", "-node-agent", "nodeAgent")]
+    {
+        let args = |arguments: &[String]| {
+            let pod = object(&rendered(arguments), kind, name)["spec"]["template"]["spec"].clone();
+            pod["containers"][0]["args"].as_array().expect("it has arguments").clone()
+        };
+        let own: Vec<_> = args(&with(&[])).iter().map(|own| own.as_str().expect("a text").to_owned()).collect();
+        let again = with(&[&format!("{values}.extraArgs={{{}}}", own.join(","))]);
+        assert_eq!(args(&again).len(), 2 * own.len());
+        checked(kind, name, &again).expect("it is accepted");
+        let other = checked(kind, name, &with(&[&format!("{values}.extraArgs={{--log-level=loud}}")]));
+        assert!(other.expect_err("the last one counts").contains("--log-level: unknown log level \"loud\""));
+    }
+}
+
 /// Runs the program of a workload's pod with `--check`, its mounts in a folder of this machine. The error is what it says.
 pub(crate) fn checked(kind: &str, name: &str, arguments: &[String]) -> Result<(), String> {
     let programs = Programs::built().expect("they can be built");
