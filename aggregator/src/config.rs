@@ -37,8 +37,9 @@ impl Config {
     pub fn check_files(&self) -> anyhow::Result<()> {
         for (name, target) in &self.targets {
             let (SinkTarget::Ingest(http) | SinkTarget::Webhook(http)) = target else { continue };
-            for file in [&http.token_file, &http.ca_file].into_iter().flatten() {
-                std::fs::read(file).with_context(|| format!("sinks.{name}: cannot read {}", file.display()))?;
+            for (key, file) in [("tokenFile", &http.token_file), ("caFile", &http.ca_file)] {
+                let Some(file) = file else { continue };
+                std::fs::read(file).with_context(|| format!("sinks.{name}.{key}: cannot read {}", file.display()))?;
             }
         }
         Ok(())
@@ -116,13 +117,24 @@ impl Config {
         let tree = match serde_saphyr::from_str_with_options::<Option<serde_json::Value>>(text, options) {
             Ok(tree) => tree.unwrap_or_default(),
             Err(error) => {
-                problems.add("", format_args!("not YAML: {error}"));
+                problems.add("", not_yaml(&error));
                 return Err(problems);
             }
         };
         let raw = raw::RawConfig::read(tree, &problems);
         let config = resolve::resolve(raw, namespace, &problems);
         if problems.is_empty() { Ok(config) } else { Err(problems) }
+    }
+}
+
+/// What is wrong with a text as YAML, and where.
+fn not_yaml(error: &serde_saphyr::Error) -> String {
+    match error {
+        serde_saphyr::Error::DuplicateMappingKey { key, location } => {
+            let key = key.as_deref().map_or_else(|| "a key".to_owned(), tree::quoted);
+            format!("line {}: {key} is there for the second time: leave one of them out", location.line())
+        }
+        error => format!("not YAML: {error}"),
     }
 }
 

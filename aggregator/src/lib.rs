@@ -49,6 +49,7 @@ pub mod verify;
 use std::pin::pin;
 use std::sync::Arc;
 
+use anyhow::Context as _;
 use process::options::{ProcessConfig, command_line};
 use process::{Clock, Exit, Liveness, Readiness, Shown, Shutdown, Stage, kube_client, port, tls};
 
@@ -60,6 +61,8 @@ use crate::start::Start;
 
 /// This build, as audit logs see it.
 const BUILD: &str = concat!("tocsin-aggregator/", env!("CARGO_PKG_VERSION"));
+/// What names the files of a certificate.
+const TLS_FILES: &str = "--tls-cert, --tls-key";
 /// Threads that do the work: a fixed number, whatever the machine has. The pipeline is behind one lock, and what is left
 /// is sockets.
 const WORKERS: usize = 2;
@@ -97,15 +100,16 @@ pub async fn run(launch: Launch) -> Result<(), Exit> {
     let clock = Clock::system();
     if check {
         kube_client::check(&access, &clock, BUILD).await.map_err(Exit::usage)?;
-        certificate.check_files().map_err(Exit::usage)?;
+        certificate.check_files().context(TLS_FILES).map_err(Exit::Usage)?;
         config.check_files().map_err(Exit::usage)?;
         println!("ok");
         return Ok(());
     }
     let client = kube_client::connect(&access, &clock, BUILD).await.map_err(Exit::usage)?;
     let health = Arc::default();
-    let certificate =
-        Certificate::from(certificate, &client, &namespace, &clock, Arc::clone(&health)).map_err(Exit::usage)?;
+    let certificate = Certificate::from(certificate, &client, &namespace, &clock, Arc::clone(&health))
+        .context(TLS_FILES)
+        .map_err(Exit::Usage)?;
     let (readiness, liveness) = (Readiness::new(), Liveness::new(clock.clone()));
     let shutdown = Shutdown::on_signals(readiness.clone())?;
     let (metrics, registry) = Metrics::new(health, reload.health());

@@ -150,7 +150,7 @@ impl Options {
         let files = (present(tls_cert).map(PathBuf::from), present(tls_key).map(PathBuf::from));
         let secrets = (present(tls_secret), present(tls_existing_secret));
         let certificate = certificate(files, secrets, present(ca_config_map), &service, &namespace)?;
-        let api_listen = address("api-listen", &api_listen)?;
+        let api_listen = address("api-listen", &api_listen, "127.0.0.1:8081")?;
         if !api_listen.ip().is_loopback() {
             let hint = "is not on the loopback interface: use 127.0.0.1 and kubectl port-forward";
             return Err(invalid("api-listen", format!("{api_listen} {hint}")));
@@ -158,7 +158,7 @@ impl Options {
         Ok(Launch {
             config,
             namespace,
-            agents_listen: address("agents-listen", &agents_listen)?,
+            agents_listen: address("agents-listen", &agents_listen, "0.0.0.0:8443")?,
             api_listen,
             certificate,
             election: election((pod_name, pod_ip), &leader_election, lease, deployment)?,
@@ -357,7 +357,8 @@ mod tests {
                 "--api-listen=0.0.0.0:8081",
                 "--api-listen: 0.0.0.0:8081 is not on the loopback interface: use 127.0.0.1 and kubectl port-forward",
             ),
-            ("--agents-listen=8443", "--agents-listen: \"8443\" is not of the form IP:port, as 0.0.0.0:8080"),
+            ("--agents-listen=8443", "--agents-listen: \"8443\" is not of the form IP:port, as 0.0.0.0:8443"),
+            ("--api-listen=8081", "--api-listen: \"8081\" is not of the form IP:port, as 127.0.0.1:8081"),
             ("--log-level=loud", "--log-level: unknown log level \"loud\": use error, warn, info, debug or trace"),
         ] {
             assert_eq!(resolve(&[arg]).expect_err(arg).to_string(), problem);

@@ -64,11 +64,15 @@ fn check_needs_no_cluster_and_the_program_does() {
 #[test]
 fn check_names_what_cannot_be_used() {
     let (folder, [config, cert, key, kubeconfig]) = good();
-    ends(&[&config, "--tls-cert=/nowhere", &key, &kubeconfig, "--check"], 64, "/nowhere: cannot be read");
+    ends(
+        &[&config, "--tls-cert=/nowhere", &key, &kubeconfig, "--check"],
+        64,
+        "--tls-cert, --tls-key: /nowhere: cannot be read",
+    );
     ends(&[&config, &cert, &key, "--kubeconfig=/nowhere", "--check"], 64, "cannot read kubeconfig /nowhere");
     let sink = "clusterName: here\nsinks: {x: {type: ingest, url: 'https://example.com', tokenFile: /nowhere/token}}\n";
     write(folder.path(), "config", sink);
-    ends(&[&config, &cert, &key, &kubeconfig, "--check"], 64, "sinks.x: cannot read /nowhere/token");
+    ends(&[&config, &cert, &key, &kubeconfig, "--check"], 64, "sinks.x.tokenFile: cannot read /nowhere/token");
     write(folder.path(), "config", "clusterNam: here\n");
     ends(&[&config, &cert, &key, &kubeconfig, "--check"], 64, "clusterName");
 }

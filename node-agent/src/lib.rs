@@ -45,6 +45,8 @@ use report::Reporter;
 
 /// This build, as audit logs and the aggregator see it.
 const BUILD: &str = concat!("tocsin-node-agent/", env!("CARGO_PKG_VERSION"));
+/// What names the file of CAs.
+const CA_FILE: &str = "--ca-file";
 /// For reading the aggregator's CA.
 const CA_DEADLINE: Duration = Duration::from_secs(10);
 /// A loop that has not turned for so long stands still.
@@ -74,7 +76,9 @@ pub async fn run(config: Config) -> Result<(), Exit> {
     }
     let client = kube_client::connect(&access, &clock, BUILD).await.map_err(Exit::usage)?;
     let trust = match authorities {
-        AuthoritiesFrom::File(path) => Trust::in_file(ClientTls::from_file(path).map_err(Exit::usage)?),
+        AuthoritiesFrom::File(path) => {
+            Trust::in_file(ClientTls::from_file(path).context(CA_FILE).map_err(Exit::Usage)?)
+        }
         AuthoritiesFrom::ConfigMap { namespace, name } => {
             let objects = Objects::new(client.clone(), &namespace, CA_DEADLINE);
             Trust::in_config_map(objects, name, clock.clone(), rng.fork())
@@ -124,9 +128,9 @@ pub async fn run(config: Config) -> Result<(), Exit> {
 async fn checked(access: &Access, clock: &Clock, token: &Path, authorities: &AuthoritiesFrom) -> anyhow::Result<()> {
     kube_client::check(access, clock, BUILD).await?;
     if let AuthoritiesFrom::File(path) = authorities {
-        ClientTls::from_file(path.clone())?;
+        ClientTls::from_file(path.clone()).context(CA_FILE)?;
     }
-    std::fs::read(token).with_context(|| format!("cannot read {}: check --token-file", token.display()))?;
+    std::fs::read(token).with_context(|| format!("--token-file: cannot read {}", token.display()))?;
     println!("ok");
     Ok(())
 }

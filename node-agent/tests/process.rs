@@ -45,7 +45,11 @@ fn wrong_usage_exits_64_and_names_the_option() {
     ends(&[], 64, "--node-name");
     ends(&["--no-such-option"], 64, "unexpected argument '--no-such-option'");
     ends(&[NODE, "--aggregator=tocsin", &ca, &kubeconfig], 64, "--aggregator: \"tocsin\" is not of the form host:port");
-    ends(&[NODE, AGGREGATOR, "--ca-file=/nowhere/ca.crt", &kubeconfig], 64, "/nowhere/ca.crt: cannot be read");
+    ends(
+        &[NODE, AGGREGATOR, "--ca-file=/nowhere/ca.crt", &kubeconfig],
+        64,
+        "--ca-file: /nowhere/ca.crt: cannot be read",
+    );
     ends(&[NODE, AGGREGATOR, &ca], 64, "not inside of a cluster");
     ends(&[NODE, AGGREGATOR, &ca, "--kubeconfig=/nowhere/config"], 64, "cannot read kubeconfig /nowhere/config");
 }
@@ -55,11 +59,15 @@ fn check_says_that_it_would_run_and_ends() {
     let (folder, ca, kubeconfig) = files();
     let token = folder.path().join("token");
     let option = format!("--token-file={}", token.display());
-    ends(&[NODE, AGGREGATOR, &ca, &kubeconfig, &option, "--check"], 64, "check --token-file");
+    ends(&[NODE, AGGREGATOR, &ca, &kubeconfig, &option, "--check"], 64, "--token-file: cannot read ");
     std::fs::write(&token, "t").expect("it can be written");
     ends(&[NODE, AGGREGATOR, &ca, &kubeconfig, &option, "--check"], 0, "ok");
     ends(&[NODE, AGGREGATOR, &ca, &option, "--check"], 0, "ok");
-    ends(&[NODE, AGGREGATOR, "--ca-file=/nowhere/ca.crt", &option, "--check"], 64, "/nowhere/ca.crt: cannot be read");
+    ends(
+        &[NODE, AGGREGATOR, "--ca-file=/nowhere/ca.crt", &option, "--check"],
+        64,
+        "--ca-file: /nowhere/ca.crt: cannot be read",
+    );
 }
 
 #[test]

@@ -92,9 +92,9 @@ pub fn present<T: AsRef<OsStr>>(value: Option<T>) -> Option<T> {
     value.filter(|value| !value.as_ref().is_empty())
 }
 
-/// The address that an option gives.
-pub fn address(option: &'static str, given: &str) -> Result<SocketAddr, Invalid> {
-    given.parse().map_err(|_| invalid(option, format!("{given:?} is not of the form IP:port, as 0.0.0.0:8080")))
+/// The address that an option gives; `example` is one as it could be.
+pub fn address(option: &'static str, given: &str, example: &str) -> Result<SocketAddr, Invalid> {
+    given.parse().map_err(|_| invalid(option, format!("{given:?} is not of the form IP:port, as {example}")))
 }
 
 impl ProcessOptions {
@@ -113,7 +113,7 @@ impl ProcessOptions {
                 context: present(context),
                 ..Access::default()
             },
-            metrics_listen: address("metrics-listen", &metrics_listen)?,
+            metrics_listen: address("metrics-listen", &metrics_listen, "0.0.0.0:8080")?,
             log_level: log_level.parse().map_err(|error| invalid("log-level", error))?,
             log_format: log_format.parse().map_err(|error| invalid("log-format", error))?,
             shutdown_deadline: deadline,

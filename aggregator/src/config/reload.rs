@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
+use anyhow::bail;
 use process::clock::Clock;
 use tokio::io::AsyncReadExt as _;
 use xxhash_rust::xxh3::xxh3_128;
@@ -61,7 +62,11 @@ impl Reload {
     pub async fn begin(path: &Path, namespace: &str) -> anyhow::Result<(Self, Config)> {
         let mut reload =
             Self { path: path.to_owned(), namespace: namespace.to_owned(), seen: None, health: Arc::default() };
-        match reload.judge(read(path).await) {
+        let content = read(path).await;
+        if let Err(problem) = content {
+            bail!("configuration {} {problem}: name another with --config", path.display());
+        }
+        match reload.judge(content) {
             Verdict::New(config) => Ok((reload, *config)),
             Verdict::Rejected(problems) => Err(anyhow::anyhow!("configuration {}\n{problems}", path.display())),
             Verdict::Same => unreachable!("nothing was seen before"),
@@ -203,6 +208,7 @@ mod tests {
         let error = Reload::begin(&mount.file(), "tocsin").await.expect_err("a wrong file").to_string();
         assert!(error.ends_with("config.yaml\nsinks: expected keys with values, found the number 3\nclusterName: must be set: it is in every message, for example prod-eu-1"), "{error}");
         let error = Reload::begin(Path::new("/nowhere/config.yaml"), "tocsin").await.expect_err("no file").to_string();
-        assert_eq!(error, "configuration /nowhere/config.yaml\ncannot be read: No such file or directory (os error 2)");
+        let said = "cannot be read: No such file or directory (os error 2): name another with --config";
+        assert_eq!(error, format!("configuration /nowhere/config.yaml {said}"));
     }
 }

@@ -241,7 +241,9 @@ fn what_is_not_yaml_says_where() {
     let problem = |text: &str| Config::parse(text, "tocsin").expect_err(text).to_string();
     assert!(problem("clusterName: [").starts_with("not YAML: "), "{}", problem("clusterName: ["));
     let twice = problem("clusterName: a\nclusterName: b");
-    assert!(twice.contains("duplicate") && twice.contains("line 2"), "{twice}");
+    assert_eq!(twice, "line 2: \"clusterName\" is there for the second time: leave one of them out");
+    let empty = "clusterName: must not be empty: write a text, for example prod-eu-1";
+    assert_eq!([problem("clusterName: \"\""), problem("clusterName: \"  \"")], [empty, empty]);
     assert_eq!(problem("").lines().count(), 1, "an empty file lacks the name only");
     assert_eq!(problem("# nothing"), problem(""));
     assert_eq!(
@@ -272,5 +274,5 @@ fn the_example_is_a_configuration() {
     assert_eq!(config.settings.rules.kinds["CrashLoopBackOff"].sustain, Duration::from_mins(2));
     assert_eq!(config.targets.len(), 2);
     let error = config.check_files().expect_err("there is no such token here");
-    assert!(error.to_string().starts_with("sinks.team: cannot read /etc/tocsin/team/token"), "{error}");
+    assert!(error.to_string().starts_with("sinks.team.tokenFile: cannot read /etc/tocsin/team/token"), "{error}");
 }

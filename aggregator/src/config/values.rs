@@ -60,9 +60,10 @@ pub(super) fn flag(value: &Value) -> Result<bool, String> {
 /// A text of at least one and at most `most` characters, without control characters.
 pub(super) fn text(most: usize, example: &'static str) -> impl Fn(&Value) -> Result<String, String> {
     move |value| {
-        let is_fit = |text: &&str| {
-            !text.trim().is_empty() && text.chars().count() <= most && !text.chars().any(char::is_control)
-        };
+        if value.as_str().is_some_and(|text| text.trim().is_empty()) {
+            return Err(format!("must not be empty: write a text, for example {example}"));
+        }
+        let is_fit = |text: &&str| text.chars().count() <= most && !text.chars().any(char::is_control);
         value.as_str().filter(is_fit).map(str::to_owned).ok_or_else(|| {
             format!("expected a text of at most {most} characters, for example {example}, found {}", found(value))
         })

@@ -78,7 +78,7 @@ impl Endpoint {
     /// The client, made anew when the file of certificates has changed.
     async fn client(&self) -> Result<Client, String> {
         let pem = match &self.target.ca_file {
-            Some(path) => read_ca(path).await.map_err(|why| format!("the CA file {} {why}", path.display()))?,
+            Some(path) => read_ca(path).await.map_err(|why| format!("caFile {} {why}", path.display()))?,
             None => Vec::new(),
         };
         let mut client = self.client.lock().unwrap_or_else(PoisonError::into_inner);
@@ -110,8 +110,8 @@ fn make(ca_pem: &[u8], timeout: Duration) -> Result<Client, String> {
 fn tls(ca_pem: &[u8]) -> Result<ClientConfig, String> {
     let mut roots = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
     for certificate in CertificateDer::pem_slice_iter(ca_pem) {
-        let certificate = certificate.map_err(|error| format!("the CA file is no PEM: {error}"))?;
-        roots.add(certificate).map_err(|error| format!("the CA file holds no usable certificate: {error}"))?;
+        let certificate = certificate.map_err(|error| format!("caFile is no PEM: {error}"))?;
+        roots.add(certificate).map_err(|error| format!("caFile holds no usable certificate: {error}"))?;
     }
     let mut config = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
         .with_safe_default_protocol_versions()

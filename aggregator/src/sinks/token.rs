@@ -64,7 +64,7 @@ impl TokenFile {
     }
 
     fn fault(&self, what: &str) -> String {
-        format!("the token file {} {what}", self.path.display())
+        format!("tokenFile {} {what}", self.path.display())
     }
 }
 

@@ -9,7 +9,7 @@ use thiserror::Error;
 #[derive(Debug, Error)]
 pub enum Failure {
     /// The token file cannot be used.
-    #[error("token file {path}: {problem}: mount a projected ServiceAccount token there")]
+    #[error("--token-file {path}: {problem}: mount a projected ServiceAccount token there")]
     Token {
         /// Which file.
         path: PathBuf,
