@@ -3,6 +3,7 @@
 
 mod causes;
 mod issues;
+mod recalled;
 mod telling;
 
 use std::collections::BTreeMap;
