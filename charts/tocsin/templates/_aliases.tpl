@@ -22,9 +22,28 @@ tolerations: [aggregator.tolerations]
 affinity: [aggregator.affinity]
 {{- end -}}
 
-{{/* Values of other charts that name what only they have: taken for not said. */}}
+{{/* Images of the agents that Tocsin replaces, in whatever registry. */}}
+{{- define "tocsin.aliases.images" -}}
+- ankra/agent
+- klusteralert/agent
+{{- end -}}
+
+{{/* Of the values of other charts those that name such an image, by alias: they are taken for not said. */}}
 {{- define "tocsin.aliases.foreign" -}}
-image.repository: klusteralert/agent
+{{- $found := dict -}}
+{{- $foreign := dict -}}
+{{- include "tocsin.find" (dict "in" .Values "path" "image.repository" "out" $found) -}}
+{{- $repository := $found.value | default "" -}}
+{{- range include "tocsin.aliases.images" . | fromYamlArray -}}
+  {{- if or (eq $repository .) (hasSuffix (printf "/%s" .) $repository) -}}
+    {{- $_ := set $foreign "image.repository" $repository -}}
+  {{- end -}}
+{{- end -}}
+{{- include "tocsin.find" (dict "in" .Values "path" "image.tag" "out" $found) -}}
+{{- if and $foreign $found.value -}}
+  {{- $_ := set $foreign "image.tag" $found.value -}}
+{{- end -}}
+{{- toYaml $foreign -}}
 {{- end -}}
 
 {{/* Values that are accepted and change nothing yet, with what they are for. */}}

@@ -19,7 +19,7 @@ used fails here, all of it at once.
 {{- $problems := list -}}
 {{- range $alias, $names := include "tocsin.aliases" . | fromYaml -}}
   {{- include "tocsin.find" (dict "in" $.Values "path" $alias "out" $found) -}}
-  {{- if and $found.value (ne (toJson $found.value) (toJson (get $foreign $alias))) -}}
+  {{- if and $found.value (not (hasKey $foreign $alias)) -}}
     {{- $used = append $used (dict "alias" $alias "names" $names) -}}
     {{- range $name := $names -}}
       {{- $value := $found.value -}}
@@ -28,8 +28,12 @@ used fails here, all of it at once.
       {{- $own := dict -}}
       {{- include "tocsin.find" (dict "in" $.Values "path" $name "out" $own) -}}
       {{- $isSet := and (not (kindIs "invalid" $own.value)) (ne (toJson $own.value) (toJson $default)) -}}
-      {{- $other := ternary (dict "alias" $name "value" $own.value) (get $said $name) $isSet -}}
-      {{- if and $other (ne (toJson $other.value) (toJson $value)) -}}
+      {{- $other := get $said $name -}}
+      {{- if $isSet -}}
+        {{- if ne (toJson $own.value) (toJson $value) -}}
+          {{- $problems = append $problems (printf "%s is another name for %s, and they differ: keep one" $alias $name) -}}
+        {{- end -}}
+      {{- else if and $other (ne (toJson $other.value) (toJson $value)) -}}
         {{- $problems = append $problems (printf "%s and %s differ, and both mean %s: set %s only" $other.alias $alias $name $name) -}}
       {{- end -}}
       {{- $_ := set $said $name (dict "alias" $alias "value" $value) -}}

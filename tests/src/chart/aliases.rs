@@ -10,13 +10,19 @@ use serde::de::DeserializeOwned;
 pub struct Aliases {
     /// By alias, the values that it stands for.
     pub names: BTreeMap<String, Vec<String>>,
+    /// Images of other products: where an alias names one, it is taken for not said.
+    pub images: Vec<String>,
     /// By value, what it waits for.
     pub without_effect: BTreeMap<String, String>,
 }
 
 impl Aliases {
     pub(super) fn read(text: &str) -> Result<Self> {
-        Ok(Self { names: table(text, "tocsin.aliases")?, without_effect: table(text, "tocsin.withoutEffect")? })
+        Ok(Self {
+            names: table(text, "tocsin.aliases")?,
+            images: table(text, "tocsin.aliases.images")?,
+            without_effect: table(text, "tocsin.withoutEffect")?,
+        })
     }
 }
 

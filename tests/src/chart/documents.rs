@@ -26,8 +26,17 @@ pub(super) fn tables(entries: &[Entry], aliases: &Aliases) -> Vec<(&'static str,
         .filter(|entry| !entry.is_block())
         .map(|entry| vec![format!("`{}`", entry.path), format!("`{}`", shown(&entry.default)), entry.words.clone()]);
     let names = aliases.names.iter().map(|(alias, names)| {
-        let names: Vec<_> = names.iter().map(|name| format!("`{name}`")).collect();
-        vec![format!("`{alias}`"), names.join(", ")]
+        let unless = match alias.as_str() {
+            "image.repository" => {
+                format!(
+                    ", unless it is another product's image: {} in any registry",
+                    code(&aliases.images).join(" or ")
+                )
+            }
+            "image.tag" => ", unless `image.repository` is another product's".to_owned(),
+            _ => String::new(),
+        };
+        vec![format!("`{alias}`"), code(names).join(", ") + &unless]
     });
     let without_effect = aliases.without_effect.iter().map(|(path, why)| vec![format!("`{path}`"), why.clone()]);
     let kinds = Kind::all().map(|kind| {
@@ -66,6 +75,10 @@ fn table(heads: &[&str], rows: impl Iterator<Item = Vec<String>>) -> String {
     let rule = vec!["---".to_owned(); heads.len()];
     let line = |cells: Vec<String>| format!("| {} |\n", cells.join(" | ").replace('\n', " "));
     [heads, rule].into_iter().chain(rows).map(line).collect::<Vec<_>>().concat()
+}
+
+fn code(names: &[String]) -> Vec<String> {
+    names.iter().map(|name| format!("`{name}`")).collect()
 }
 
 fn shown(default: &Value) -> String {

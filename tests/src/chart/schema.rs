@@ -105,7 +105,7 @@ mod tests {
 
     fn made(text_of_values: &str, names: &[(&str, &str)]) -> Result<Value> {
         let names = names.iter().map(|(alias, name)| ((*alias).to_owned(), vec![(*name).to_owned()])).collect();
-        let aliases = Aliases { names, without_effect: BTreeMap::new() };
+        let aliases = Aliases { names, images: Vec::new(), without_effect: BTreeMap::new() };
         Ok(serde_json::from_str(&text(&super::super::values::read(text_of_values)?, &aliases)?)?)
     }
 

@@ -46,7 +46,7 @@ fn every_alias_means_the_values_that_it_stands_for() {
         for name in names {
             refused(
                 &with(&[&two(name, default)[0], &other, beside(name)]),
-                &[&format!("{name} and {alias} differ, and both mean {name}: set {name} only")],
+                &[&format!("{alias} is another name for {name}, and they differ: keep one")],
             );
         }
         let notes = notes(&with(&[&same, beside(&names[0])]));
@@ -62,6 +62,33 @@ fn two_aliases_of_one_value_must_agree() {
     );
     refused(&with(&["replicaCount=2", "replica_count=3"]), &["differ, and both mean aggregator.replicas"]);
     Helm::Four.template(&with(&["agentToken=one", "apiKey=one", "config.token=one"])).expect("they agree");
+}
+
+/// Helm does not say whether a default was given: one of ours counts as not said.
+#[test]
+fn another_name_goes_before_a_value_that_is_its_default() {
+    let expected = rendered(&with(&["aggregator.replicas=3"]));
+    assert_eq!(rendered(&with(&["aggregator.replicas=2", "replicaCount=3"])), expected);
+}
+
+#[test]
+fn the_image_of_another_product_and_its_tag_are_taken_for_not_said() {
+    let expected = rendered(&with(&[]));
+    for repository in
+        ["klusteralert/agent", "ankra/agent", "registry.internal:5000/klusteralert/agent", "a/b/ankra/agent"]
+    {
+        let repository = format!("image.repository={repository}");
+        assert_eq!(rendered(&with(&[&repository, "image.tag=1.2.3"])), expected, "{repository}");
+        let notes = notes(&with(&[&repository, "image.tag=1.2.3"]));
+        for says in [repository.as_str(), "image.tag=1.2.3"] {
+            assert!(notes.contains(&format!("{says}: that is another product's image.")), "{notes}");
+        }
+        assert!(!notes.contains("is read as"), "{notes}");
+    }
+    for ours in ["mirror/tocsin/aggregator", "myklusteralert/agent"] {
+        let notes = notes(&with(&[&format!("image.repository={ours}"), "image.tag=1.2.3"]));
+        assert!(notes.contains("image.repository is read as") && notes.contains("image.tag is read as"), "{notes}");
+    }
 }
 
 #[test]

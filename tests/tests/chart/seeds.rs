@@ -124,7 +124,7 @@ fn klusteralert_with_all_of_its_values() {
     assert_eq!(container["resources"]["limits"], json!({"cpu": "200m", "memory": "256Mi"}));
     assert_eq!(container["image"], format!("tocsin/aggregator:{}", env!("CARGO_PKG_VERSION")), "not another product's");
     let notes = notes(&arguments(&line));
-    assert!(notes.contains("image.repository=klusteralert/agent: that is another chart's."), "{notes}");
+    assert!(notes.contains("image.repository=klusteralert/agent: that is another product's image."), "{notes}");
     assert!(!notes.contains("proxy:"), "nothing is said of it: {notes}");
 }
 
