@@ -85,6 +85,47 @@ fn a_kubernetes_that_is_too_old_is_refused() {
 }
 
 #[test]
+fn the_readme_says_for_which_kubernetes_it_is_rendered_and_on_which_it_is_tested() {
+    let readme = std::fs::read_to_string(chart::folder().join("README.md")).expect("it is there");
+    let pins = std::fs::read_to_string(chart::folder().join("../../tests/cluster/versions.env")).expect("it is there");
+    let (oldest, newest) = (MINORS.start(), MINORS.end());
+    let says = format!("is tested on Kubernetes 1.{newest} and rendered for 1.{oldest} to 1.{newest}.");
+    assert!(readme.contains(&says), "it does not say: {says}");
+    assert!(pins.contains(&format!("\nKUBERNETES_VERSION=1.{newest}.")), "{pins}");
+}
+
+#[test]
+fn the_rows_of_what_has_no_effect_say_so() {
+    let aliases = chart::aliases().expect("they are there");
+    for entry in chart::entries().expect("they are there").iter().filter(|entry| !entry.is_block()) {
+        let top = entry.path.split('.').next().expect("a path has a beginning");
+        let says = entry.words.contains("Has no effect yet");
+        assert_eq!(says, aliases.without_effect.contains_key(top), "{}: {}", entry.path, entry.words);
+    }
+}
+
+/// The README's table shows a value without what is around it in `values.yaml`.
+#[test]
+fn no_row_of_the_values_needs_the_words_above_it() {
+    let vague = [
+        "Its ",
+        "Their ",
+        "Beside ",
+        "Between ",
+        "Default",
+        "As ",
+        "For ",
+        "Without ",
+        "Whether there is one",
+        "How many.",
+    ];
+    for entry in chart::entries().expect("they are there").iter().filter(|entry| !entry.is_block()) {
+        let begins = vague.iter().find(|words| entry.words.starts_with(**words));
+        assert_eq!(begins, None, "{}: {}", entry.path, entry.words);
+    }
+}
+
+#[test]
 fn only_apis_that_every_kubernetes_has_are_used() {
     for values in matrix() {
         for object in rendered(&with_file(&values)) {

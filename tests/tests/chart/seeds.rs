@@ -227,7 +227,7 @@ fn ankra_with_a_token() {
     for says in [
         "config.ankra_url is read as ingest.url.",
         "config.token is read as token.",
-        "ingest: ingest, https://platform.ankra.app",
+        "to the sink ingest, of type ingest, at https://platform.ankra.app",
     ] {
         assert!(notes.contains(says), "{notes}");
     }

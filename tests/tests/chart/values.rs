@@ -185,9 +185,28 @@ fn the_notes_say_where_issues_go_and_what_is_needed() {
     for says in [
         "watches the cluster prod-eu-1",
         "rollout status deployment/tocsin-aggregator daemonset/tocsin-node-agent",
-        "ingest: ingest, https://x.example, critical and above",
-        "ingest needs the Secret creds: without it the aggregators' pods do not start.",
+        "to the sink ingest, of type ingest, at https://x.example: critical and above",
+        "The sink ingest needs the Secret creds: without it the aggregators' pods do not start.",
     ] {
         assert!(notes.contains(says), "{notes}");
     }
+}
+
+#[test]
+fn the_notes_say_once_that_something_has_no_effect_or_is_scraped_twice() {
+    let said = |sets: &[&str], says: &str| notes(&with(sets)).matches(says).count();
+    assert_eq!(said(&["proxy.http=http://a:1", "proxy.https=http://b:2", "proxy.noProxy=c"], "proxy"), 1);
+    let twice = "scrapes twice";
+    assert_eq!(said(&["metrics.scrapeAnnotations=true", "metrics.serviceMonitor.enabled=true"], twice), 1);
+    assert_eq!(said(&["metrics.scrapeAnnotations=true", "metrics.podMonitor.enabled=true"], twice), 1);
+    assert_eq!(said(&["metrics.scrapeAnnotations=true"], twice), 0);
+    assert_eq!(said(&["metrics.serviceMonitor.enabled=true", "metrics.podMonitor.enabled=true"], twice), 0);
+}
+
+#[test]
+fn a_name_that_is_a_number_is_taken_when_it_is_quoted() {
+    refused(&[release(), ["--set", "clusterName=12"].map(str::to_owned).to_vec()].concat(), &["/clusterName"]);
+    let objects = rendered(&[release(), ["--set-string", "clusterName=12"].map(str::to_owned).to_vec()].concat());
+    let config = crate::installation::object(&objects, "ConfigMap", "-config")["data"]["config.yaml"].to_string();
+    assert!(config.contains("clusterName: \\\"12\\\""), "{config}");
 }
