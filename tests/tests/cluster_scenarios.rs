@@ -56,6 +56,7 @@ fn play(cluster: &mut Cluster, outside: &Outside, tocsin: &mut Tocsin) -> Result
     let failures = failures();
     start_failures(cluster)?;
     let first = failures.iter().map(|failure| first_pod(cluster, failure.owner)).collect::<Result<Vec<_>>>()?;
+    touch(cluster, "deployment/littering", "/tmp/litter")?;
     let firing = failures.iter().zip(&first).map(|(failure, pod)| failure.firing(&scene, pod)).collect();
     outside.hears(firing, LIMIT)?;
 
@@ -69,10 +70,9 @@ fn play(cluster: &mut Cluster, outside: &Outside, tocsin: &mut Tocsin) -> Result
 
     let crashing = pods_of(cluster, &["-l", "app=crashing"])?;
     cluster.restart_apiserver()?;
-    let evicted = end_failures(cluster)?;
+    end_failures(cluster)?;
     let resolved = failures.iter().zip(first).map(|(failure, first)| match failure.owner {
         "crashing" => failure.resolved(&scene, &crashing),
-        "littering" => failure.resolved(&scene, &evicted),
         _ => failure.resolved(&scene, &[first]),
     });
     outside.hears(resolved.collect(), LIMIT)?;
@@ -105,20 +105,21 @@ fn start_failures(cluster: &Cluster) -> Result<()> {
     Ok(())
 }
 
-/// Removes each cause in the way that its people would. Returns the pods that had been evicted.
-fn end_failures(cluster: &mut Cluster) -> Result<Vec<String>> {
+/// Removes each cause in the way that its people would.
+fn end_failures(cluster: &mut Cluster) -> Result<()> {
     for workload in workloads::mended() {
         cluster.apply(&workload.to_string())?;
     }
-    cluster.wait_for("exec in the pod that is not ready", LIMIT, |cluster| {
-        in_namespace(cluster, &["exec", "deployment/unready", "--", "touch", "/tmp/ready"]).map(Some)
-    })?;
-    in_namespace(cluster, &["rollout", "status", "deployment/littering", "--timeout=120s"])?;
-    // Evicted pods lie around until somebody takes them away.
-    let evicted = ["-l", "app=littering", "--field-selector=status.phase=Failed"];
-    let names = pods_of(cluster, &evicted)?;
-    in_namespace(cluster, &[&["delete", "pods"], &evicted[..]].concat())?;
-    Ok(names)
+    touch(cluster, "deployment/unready", "/tmp/ready")?;
+    // An evicted pod lies around until somebody takes it away.
+    in_namespace(cluster, &["delete", "pods", "-l", "app=littering", "--field-selector=status.phase=Failed"])
+}
+
+/// Makes an empty file in a pod, once it can be reached.
+fn touch(cluster: &mut Cluster, pod: &str, file: &str) -> Result<()> {
+    cluster.wait_for(&format!("touch {file} in {pod}"), LIMIT, |cluster| {
+        in_namespace(cluster, &["exec", pod, "--", "touch", file]).map(Some)
+    })
 }
 
 /// The pod that a Deployment began with.

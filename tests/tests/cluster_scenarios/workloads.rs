@@ -44,7 +44,9 @@ pub(crate) fn ready_if(command: &str) -> Value {
 pub(crate) fn failing() -> Vec<Value> {
     // Again and again, so that it loops as well: that is no message of its own.
     let hungry = json!({ "resources": { "limits": { "memory": "20Mi" } } });
-    let littering = "dd if=/dev/zero of=/tmp/full bs=1M count=30; sleep 36000";
+    // Only a pod that is asked to: the one that replaces it does not.
+    let littering =
+        "until test -e /tmp/litter; do sleep 1; done; dd if=/dev/zero of=/tmp/full bs=1M count=30; sleep 36000";
     vec![
         deployment("crashing", 1, "exit 3", None),
         deployment("imageless", 1, "sleep 36000", Some(&json!({ "image": "localhost/absent:1" }))),
