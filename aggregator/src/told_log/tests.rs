@@ -287,6 +287,39 @@ fn no_object_grows_too_large_and_what_has_left_comes_first() {
 }
 
 #[test]
+fn the_snapshot_has_room_for_two_thousand_open_issues_with_two_sinks_and_a_pull_error_each() {
+    let mut leader = Leader::new();
+    for number in 0..2_000 {
+        let name = format!("payments-backend-canary-{number}");
+        let mut issue = Issue::new(Arc::new(IssueKey::of(&finding(&name))));
+        let intent = Intent {
+            episode: Incarnation(u64::MAX),
+            revision: 1,
+            status: Status::Firing,
+            severity: Severity::Critical,
+        };
+        let mut episode = episode_of(&name, &intent);
+        episode.example.finding.evidence = Evidence {
+            reason: Some("ImagePullBackOff".into()),
+            message: Some("x".repeat(300).into()),
+            image: Some("registry.example.com/payments/backend:2026.11.21-canary".into()),
+            restarts: Some(0),
+            ..Evidence::default()
+        };
+        issue.episode = Some(episode);
+        let key = Arc::clone(&issue.key);
+        for sink in ["pagers", "tickets"].map(Arc::from) {
+            let record = Record { issue: Arc::clone(&key), intent, key: name.as_str().into(), body: "{}".into() };
+            leader.log.on_leaving(&sink, &issue, &record);
+            leader.log.on_fate(&sink, &key, Fate::Delivered);
+        }
+    }
+    let pages = leader.log.snapshot();
+    let lengths: Vec<_> = pages.iter().map(|(_, page)| page.text.len()).collect();
+    assert_eq!(pages.iter().map(|(_, page)| page.left_out).sum::<usize>(), 0, "{lengths:?}");
+}
+
+#[test]
 fn a_long_life_forgets_what_ended_longest_ago() {
     let mut leader = Leader::new();
     for issue in 0..=ENTRIES_MAX {
