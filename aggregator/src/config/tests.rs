@@ -1,10 +1,12 @@
 //! Configuration files, good and bad, and what is said of them.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::Duration;
 
 use rules::{Kind, Nature, Severity, SystemNamespaces};
 
+use super::raw::RawConfig;
 use super::*;
 
 fn parse(text: &str) -> Config {
@@ -268,11 +270,26 @@ fn every_kind_of_the_catalogue_can_be_configured_with_its_own_numbers() {
 }
 
 #[test]
+fn the_example_shows_every_key() {
+    let tree = serde_saphyr::from_str(include_str!("../../config.example.yaml")).expect("it is YAML");
+    let problems = Problems::default();
+    let shown = format!("{:#?}", RawConfig::read(tree, &problems));
+    assert!(problems.is_empty(), "{problems}");
+    let keys = |end: &str| -> BTreeSet<_> {
+        // What is further in is of a value.
+        let lines = shown.lines().filter(|line| !line.starts_with(&" ".repeat(16))).map(str::trim);
+        lines.filter_map(|line| line.strip_suffix(end)).map(|line| line.trim_end_matches(':').to_owned()).collect()
+    };
+    let missing: Vec<_> = keys(": None,").difference(&keys(": Some(")).cloned().collect();
+    assert!(missing.is_empty() && keys(": Some(").len() >= 20, "{missing:?}\n{shown}");
+}
+
+#[test]
 fn the_example_is_a_configuration() {
     let config = Config::parse(include_str!("../../config.example.yaml"), "tocsin").expect("as the README says");
     assert_eq!(config.settings.cluster.name, "prod-eu-1");
     assert_eq!(config.settings.rules.kinds["CrashLoopBackOff"].sustain, Duration::from_mins(2));
-    assert_eq!(config.targets.len(), 2);
+    assert_eq!(config.targets.len(), 3);
     let error = config.check_files().expect_err("there is no such token here");
     assert!(error.to_string().starts_with("sinks.team.tokenFile: cannot read /etc/tocsin/team/token"), "{error}");
 }
