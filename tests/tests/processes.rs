@@ -101,6 +101,20 @@ fn ends_in_order(installation: Installation, expected: &[&str]) -> Result<()> {
     installation.end()
 }
 
+/// A finding that is new to the agent shows that it is at work, and that nothing came before it.
+fn the_other_pod_joins_and_both_recover(installation: Installation, api: &Deployment) -> Result<()> {
+    installation.cluster.crash_loop(&api.pods[1], 5);
+    installation.until_metrics("both pods' findings are known", |metrics| {
+        Ok(metrics.sum("tocsin_findings_observed_total", &[])? >= 2)
+    })?;
+    hears(&installation, LIMIT, &[FIRING])?;
+    for pod in &api.pods {
+        installation.cluster.run(pod);
+    }
+    hears(&installation, LIMIT, &[FIRING, RESOLVED])?;
+    ends_in_order(installation, &[FIRING, RESOLVED])
+}
+
 fn nothing_is_pending(installation: &Installation) -> Result<()> {
     installation.until_metrics("nothing is pending", |metrics| {
         metrics.balance()?;
@@ -257,17 +271,7 @@ fn an_agent_killed_during_a_crash_loop_goes_on_with_it_and_nothing_is_told_again
     heartbeats(&installation, 4)?;
     hears(&installation, LIMIT, &[FIRING])?;
     installation.cluster.crash_loop(&api.pods[0], 6);
-    // One that is new to the agent shows that it is at work, and that nothing came before it.
-    installation.cluster.crash_loop(&api.pods[1], 5);
-    installation.until_metrics("both pods' findings are known", |metrics| {
-        Ok(metrics.sum("tocsin_findings_observed_total", &[])? >= 2)
-    })?;
-    hears(&installation, LIMIT, &[FIRING])?;
-    for pod in &api.pods {
-        installation.cluster.run(pod);
-    }
-    hears(&installation, LIMIT, &[FIRING, RESOLVED])?;
-    ends_in_order(installation, &[FIRING, RESOLVED])
+    the_other_pod_joins_and_both_recover(installation, &api)
 }
 
 #[test]
@@ -343,16 +347,7 @@ fn who_ran_when_the_api_server_went_away_and_crashes_when_it_is_back_was_never_w
     hears(&installation, LIMIT, &[FIRING])?;
 
     installation.block_on(installation.cluster.come_up())?;
-    installation.cluster.crash_loop(&api.pods[1], 5);
-    installation.until_metrics("both pods' findings are known", |metrics| {
-        Ok(metrics.sum("tocsin_findings_observed_total", &[])? >= 2)
-    })?;
-    hears(&installation, LIMIT, &[FIRING])?;
-    for pod in &api.pods {
-        installation.cluster.run(pod);
-    }
-    hears(&installation, LIMIT, &[FIRING, RESOLVED])?;
-    ends_in_order(installation, &[FIRING, RESOLVED])
+    the_other_pod_joins_and_both_recover(installation, &api)
 }
 
 #[test]
