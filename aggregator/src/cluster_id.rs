@@ -1,4 +1,4 @@
-//! Which cluster this is: the UID of its kube-system namespace. It is part of every issue's name, so nothing is told
+//! Which cluster this is: the UID of its kube-system namespace, or of our own. It is part of every issue's name, so nothing is told
 //! before it is known.
 
 use std::time::Duration;
@@ -10,6 +10,8 @@ use process::readiness::Handle;
 use rules::view::Meta;
 use serde::Deserialize;
 use thiserror::Error;
+
+use crate::config::Coverage;
 
 /// Every cluster has it, and nobody deletes it.
 const KUBE_SYSTEM: &str = "kube-system";
@@ -34,14 +36,18 @@ enum Unknown {
 }
 
 /// Asks until it is known; `waiting` says meanwhile why it is not. Where only the release's own namespace, `own`, may be
-/// read, its UID stands in.
-pub(crate) async fn learn(client: &Client, own: &str, clock: &Clock, waiting: &Handle) -> String {
+/// read, its UID stands in. Who goes by namespaces asks for nothing else, whatever it may: a right that somebody grants
+/// later must not give the cluster another name.
+pub(crate) async fn learn(client: &Client, coverage: &Coverage, own: &str, clock: &Clock, waiting: &Handle) -> String {
     let mut backoff = Backoff::new(BACKOFF_FIRST, BACKOFF_MAX);
     let mut random = fastrand::Rng::new();
     loop {
-        let uid = match uid_of(client, KUBE_SYSTEM).await {
-            Err(Unknown::Denied(_)) => stand_in(client, own).await,
-            uid => uid,
+        let uid = match coverage {
+            Coverage::Namespaces(_) => uid_of(client, own).await,
+            Coverage::Agents | Coverage::Cluster => match uid_of(client, KUBE_SYSTEM).await {
+                Err(Unknown::Denied(_)) => stand_in(client, own).await,
+                uid => uid,
+            },
         };
         match uid {
             Ok(uid) => return uid,
@@ -107,11 +113,19 @@ mod tests {
     }
 
     async fn learned(answer: fn(&str, usize) -> (StatusCode, &'static str)) -> (String, Option<String>) {
+        learned_by(&Coverage::Agents, answer).await
+    }
+
+    async fn learned_by(
+        coverage: &Coverage,
+        answer: fn(&str, usize) -> (StatusCode, &'static str),
+    ) -> (String, Option<String>) {
         let readiness = Readiness::new();
         let handle = readiness.handle("cluster");
         let clock = Clock::starting_at(Time::from_millis(0));
         let client = server(answer);
-        let learning = tokio::time::timeout(Duration::from_hours(1), learn(&client, "tocsin", &clock, &handle));
+        let learning =
+            tokio::time::timeout(Duration::from_hours(1), learn(&client, coverage, "tocsin", &clock, &handle));
         (learning.await.expect("it is learned"), readiness.unready_because())
     }
 
@@ -138,6 +152,17 @@ mod tests {
     async fn without_that_right_it_is_its_own_namespace() {
         let (uid, _) = learned(|path, _| match path {
             "/api/v1/namespaces/kube-system" => FORBIDDEN,
+            "/api/v1/namespaces/tocsin" => (StatusCode::OK, r#"{"metadata":{"uid":"u2"}}"#),
+            _ => panic!("{path}"),
+        })
+        .await;
+        assert_eq!(uid, "u2");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_goes_by_namespaces_asks_for_its_own_only() {
+        let coverage = Coverage::Namespaces(["shop".into()].into());
+        let (uid, _) = learned_by(&coverage, |path, _| match path {
             "/api/v1/namespaces/tocsin" => (StatusCode::OK, r#"{"metadata":{"uid":"u2"}}"#),
             _ => panic!("{path}"),
         })

@@ -6,7 +6,7 @@ mod resolve;
 mod tree;
 mod values;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,6 +24,8 @@ pub struct Config {
     pub settings: Settings,
     /// Where each sink of [`Settings::sinks`] is.
     pub targets: BTreeMap<Arc<str>, SinkTarget>,
+    /// Who watches pods.
+    pub coverage: Coverage,
     /// The node-agents.
     pub agents: Agents,
     /// Narrows the watch over the agents' pods; `None` looks at all pods of the DaemonSet's namespace.
@@ -68,6 +70,17 @@ pub struct HttpTarget {
     pub ca_file: Option<PathBuf>,
     /// For one request, from the connection to the last byte of the answer.
     pub timeout: Duration,
+}
+
+/// Who watches pods.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Coverage {
+    /// On each node an agent, and the aggregator those without a node.
+    Agents,
+    /// The aggregator all of them: there are no agents.
+    Cluster,
+    /// The aggregator those of these namespaces, and nothing else: it has no right in the whole cluster.
+    Namespaces(BTreeSet<Arc<str>>),
 }
 
 /// Who the node-agents are.

@@ -24,7 +24,7 @@ use crate::forward::outbox;
 use crate::forward::sender::Attempts;
 use crate::ingest::server::Counts;
 use crate::leader::{self, Leadership};
-use crate::observe::{Healths, Seen};
+use crate::observe::Shown;
 use crate::pipeline::Pipeline;
 use crate::told_log::keeper::{self, Written};
 
@@ -51,10 +51,8 @@ pub struct Standing {
 pub struct Leading {
     /// The pipeline.
     pub core: Arc<Core>,
-    /// The aggregator's own watches.
-    pub watches: Healths,
-    /// What it sees of its agents.
-    pub seen: watch::Receiver<Seen>,
+    /// The aggregator's own watches, and what it sees of its agents.
+    pub observed: watch::Receiver<Shown>,
     /// What was sent.
     pub attempts: Attempts,
     /// What of it stands where a successor finds it.
@@ -169,7 +167,10 @@ impl Standing {
 
 impl Leading {
     fn encode_findings(&self, out: &mut Out<'_>, figures: &Figures) -> fmt::Result {
-        let Seen { strength, shed } = *self.seen.borrow();
+        let (strength, shed) = {
+            let Shown { strength, shed, .. } = &*self.observed.borrow();
+            (*strength, *shed)
+        };
         out.counter("findings_observed", "Findings observed, each incarnation once", figures.observed)?;
         let decided = figures.decided.iter().map(|(decision, count)| {
             let state = if decision.is_final() { "final" } else { "pending" };
@@ -209,12 +210,13 @@ impl Leading {
 
     fn encode_watches(&self, out: &mut Out<'_>) -> fmt::Result {
         let now = self.core.clock().mark();
+        let watches = self.observed.borrow().watches.clone();
         let of = |figure: fn(&process::watch::Health) -> u64| {
-            self.watches.iter().map(move |(name, health)| ([("watch", *name)], figure(health)))
+            watches.iter().map(move |(name, health)| ([("watch", &**name)], figure(health)))
         };
         out.gauges("watch_live", "Whether a watch is open", of(|health| u64::from(health.is_live())))?;
         let silent =
-            self.watches.iter().map(|(name, health)| ([("watch", *name)], now.since(health.last_heard()).as_secs()));
+            watches.iter().map(|(name, health)| ([("watch", &**name)], now.since(health.last_heard()).as_secs()));
         out.gauges("watch_silent_seconds", "Since the API server was last heard in a watch", silent)?;
         out.counters("watch_lists", "Complete LISTs", of(process::watch::Health::lists))?;
         out.counters("watch_opened", "Opened WATCHes", of(process::watch::Health::watches))?;

@@ -1,11 +1,12 @@
-//! Observe: what no single node can see. The aggregator watches pods without a node, nodes and its agents' pods, and
-//! reports what it finds into the same pipeline that the agents report into.
+//! Observe: what no single node can see, and where there are no agents the pods, too. The aggregator watches, and reports
+//! what it finds into the same pipeline that the agents report into.
 //!
 //! [`sight`] decides; this file moves events and time into it, and carries out what comes out.
 
 pub mod doubt;
 pub mod fleet;
 pub mod sight;
+mod watches;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -14,49 +15,42 @@ use std::time::Duration;
 use futures::StreamExt as _;
 use futures::stream::FuturesUnordered;
 use kube::Client;
-use process::readiness::Handle;
-use process::watch::{self, Health};
-use process::{Clock, Event, Pulse, Readiness, Watch};
+use process::{Clock, Pulse, Readiness};
 use rules::name::is_object_name;
-use rules::view::{Meta, Object};
-use rules::{FindingId, Node, Pod, Time};
+use rules::view::Meta;
+use rules::{FindingId, Time};
 use serde::Deserialize;
 use tokio::sync::watch as published;
 
 use self::doubt::{LOOK_AGAIN, Verdict};
 use self::fleet::Strength;
-use self::sight::{Collection, Sight, Steps};
-use crate::config::Config;
+use self::sight::{Sight, Steps};
+pub use self::watches::Healths;
+use self::watches::{Seen, Watches};
+use crate::config::{Config, Coverage};
 use crate::core::Core;
 
-/// The aggregator's own watches.
+/// The aggregator's own watches, and what it makes of them.
 pub struct Observe {
     core: Arc<Core>,
     client: Client,
     config: published::Receiver<Arc<Config>>,
+    readiness: Readiness,
+    coverage: Coverage,
     sight: Sight,
-    pods: Listened<Pod>,
-    nodes: Listened<Node>,
-    agents: Listened<Pod>,
-    seen: published::Sender<Seen>,
+    watches: Watches,
+    shown: published::Sender<Shown>,
 }
 
 /// What metrics show of it.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Seen {
+#[derive(Clone, Debug, Default)]
+pub struct Shown {
     /// The agents.
     pub strength: Strength,
     /// Findings of the aggregator's own that had no room.
     pub shed: u64,
-}
-
-/// The names of the watches, and how each is doing.
-pub type Healths = [(&'static str, Health); 3];
-
-/// A watch, and whether its first LIST has been waited for.
-struct Listened<V> {
-    watch: Watch<V>,
-    ready: Handle,
+    /// Its watches.
+    pub watches: Healths,
 }
 
 /// Of a Lease only this counts: that it changes.
@@ -78,39 +72,24 @@ impl Observe {
         config: published::Receiver<Arc<Config>>,
         readiness: &Readiness,
     ) -> Self {
-        let now = core.clock().now();
-        let Config { settings, agents, agent_selector, .. } = &*Arc::clone(&config.borrow());
-        let unscheduled = watch::Options { field_selector: Some("spec.nodeName=".into()), ..watch::Options::default() };
-        let of_agents = watch::Options {
-            namespace: Some(agents.daemon_set.namespace.to_string()),
-            label_selector: agent_selector.as_deref().map(Into::into),
-            ..watch::Options::default()
-        };
-        let clock = core.clock();
+        let in_force = Arc::clone(&config.borrow());
+        let watches = Watches::new(&in_force, &client, core.clock(), readiness);
+        let shown = Shown { watches: watches.healths(), ..Shown::default() };
         Self {
-            sight: Sight::new(&settings.rules, Arc::clone(&agents.daemon_set.name), settings.heartbeat, now),
-            pods: Listened::new(&client, clock, unscheduled, readiness.handle("pods without a node")),
-            nodes: Listened::new(&client, clock, watch::Options::default(), readiness.handle("nodes")),
-            agents: Listened::new(&client, clock, of_agents, readiness.handle("agents' pods")),
-            seen: published::Sender::default(),
+            coverage: in_force.coverage.clone(),
+            sight: sight(&in_force, core.clock().now()),
+            watches,
+            shown: published::Sender::new(shown),
+            readiness: readiness.clone(),
             core,
             client,
             config,
         }
     }
 
-    /// How the watches are doing.
-    pub fn healths(&self) -> Healths {
-        [
-            ("unscheduled_pods", self.pods.watch.health()),
-            ("nodes", self.nodes.watch.health()),
-            ("agent_pods", self.agents.watch.health()),
-        ]
-    }
-
     /// What metrics show of it, as it changes.
-    pub fn seen(&self) -> published::Receiver<Seen> {
-        self.seen.subscribe()
+    pub fn shown(&self) -> published::Receiver<Shown> {
+        self.shown.subscribe()
     }
 
     /// Observes until it is dropped; `pulse` beats on every turn.
@@ -123,20 +102,18 @@ impl Observe {
             let clock = self.core.clock().clone();
             let now = || clock.now();
             let steps = tokio::select! {
-                event = self.pods.next() => self.sight.on_pods(event, now()),
-                event = self.nodes.next() => self.sight.on_nodes(event, now()),
-                event = self.agents.next() => self.sight.on_agents(event, now()),
+                seen = self.watches.next() => match seen {
+                    Seen::Pods(number, event) => self.sight.on_pods(number, event, now()),
+                    Seen::Nodes(event) => self.sight.on_nodes(event, now()),
+                    Seen::Agents(event) => self.sight.on_agents(event, now()),
+                },
                 Some((id, verdict)) = leases.next() => self.sight.on_verdict(id, verdict),
                 Ok(()) = self.config.changed() => self.configure(now()),
                 () = clock.sleep_until(deadline) => self.tick(now()),
             };
             let Steps { findings, gone, ask, list_again } = steps;
             for collection in list_again {
-                match collection {
-                    Collection::Pods => self.pods.watch.list_again(),
-                    Collection::Nodes => self.nodes.watch.list_again(),
-                    Collection::Agents => self.agents.watch.list_again(),
-                }
+                self.watches.list_again(collection);
             }
             leases.extend(ask.into_iter().map(|(id, node)| read_lease(self.client.clone(), clock.clone(), id, node)));
             if !findings.is_empty() || !gone.is_empty() {
@@ -150,11 +127,11 @@ impl Observe {
         }
     }
 
-    /// Goes on with what a predecessor told.
+    /// Goes on with what is open of the aggregator's own findings.
     fn adopt(&mut self) {
         let sight = &mut self.sight;
         self.core.with(|pipeline, now| {
-            let adopted = sight.adopt(pipeline.dedupe().recalled_own(), now);
+            let adopted = sight.adopt(pipeline.dedupe().own_findings(), now);
             pipeline.on_own_adopted(&adopted, now);
         });
     }
@@ -174,37 +151,33 @@ impl Observe {
             let expected = self.sight.expected().unwrap_or_else(|| vec![Arc::from("")]);
             self.core.with(|pipeline, now| pipeline.on_expected(expected.iter().map(|node| &**node), now));
         }
-        if let Some(nodes) = self.sight.nodes() {
-            self.core.with(|pipeline, now| pipeline.on_nodes_known(&nodes, now));
+        if let Some(reporters) = self.sight.reporters() {
+            self.core.with(|pipeline, now| pipeline.on_nodes_known(&reporters, now));
         }
         let steps = self.sight.on_tick(&heard, now);
-        self.seen.send_replace(Seen { strength: self.sight.strength(&heard, now), shed: self.sight.shed() });
+        let strength = self.sight.strength(&heard, now);
+        self.shown.send_replace(Shown { strength, shed: self.sight.shed(), watches: self.watches.healths() });
         steps
     }
 
     fn configure(&mut self, now: Time) -> Steps {
         let config = Arc::clone(&self.config.borrow_and_update());
-        self.sight.configure(&config.settings.rules, config.settings.heartbeat, now)
+        if config.coverage == self.coverage {
+            return self.sight.configure(&config.settings.rules, config.settings.heartbeat, now);
+        }
+        tracing::info!(target: "observe", coverage = ?config.coverage, "coverage_changed");
+        self.coverage = config.coverage.clone();
+        self.watches = Watches::new(&config, &self.client, self.core.clock(), &self.readiness);
+        self.sight = sight(&config, now);
+        self.adopt();
+        Steps::default()
     }
 }
 
-impl<V: Object> Listened<V> {
-    fn new(client: &Client, clock: &Clock, options: watch::Options, ready: Handle) -> Self {
-        let watch = Watch::new(client.clone(), clock.clone(), options, fastrand::Rng::new());
-        Self { watch, ready }
-    }
-
-    /// The next event. Cancel-safe.
-    async fn next(&mut self) -> Event<V> {
-        let event = self.watch.next().await;
-        match &event {
-            Event::Listed { .. } => self.ready.ready(),
-            // Later the API server may be away: that is no reason to turn agents away.
-            Event::Quiet { reason } if self.watch.health().lists() == 0 => self.ready.unready(reason.to_string()),
-            Event::Quiet { .. } | Event::Live | Event::Applied(_) | Event::Deleted(_) => {}
-        }
-        event
-    }
+/// Nothing is seen yet.
+fn sight(config: &Config, now: Time) -> Sight {
+    let Config { settings, coverage, agents, .. } = config;
+    Sight::new(&settings.rules, coverage.clone(), Arc::clone(&agents.daemon_set.name), settings.heartbeat, now)
 }
 
 /// Looks at a node's Lease twice.

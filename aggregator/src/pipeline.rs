@@ -210,13 +210,13 @@ impl Pipeline {
         &self.dedupe
     }
 
-    /// These nodes are there, and no others.
+    /// From these nodes agents can report, and from no others.
     pub fn on_nodes_known(&mut self, nodes: &BTreeSet<Arc<str>>, now: Time) {
         self.dedupe.on_nodes_known(nodes, now);
         self.carry_out(now);
     }
 
-    /// The aggregator's own rules went on with these of the findings that a predecessor told.
+    /// The aggregator's own rules went on with these of [`Dedupe::own_findings`].
     pub fn on_own_adopted(&mut self, adopted: &BTreeSet<FindingId>, now: Time) {
         self.dedupe.on_own_adopted(adopted, now);
         self.carry_out(now);

@@ -30,7 +30,7 @@ pub struct Settings {
 pub struct Cluster {
     /// What people call it.
     pub name: String,
-    /// What it is: the UID of the kube-system namespace. Part of every key, so that two clusters never share an issue.
+    /// What it is: the UID of the kube-system namespace, or of our own. Part of every key, so that two clusters never share an issue.
     pub id: String,
     /// Labels for every message.
     pub labels: BTreeMap<String, String>,

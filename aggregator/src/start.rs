@@ -92,7 +92,8 @@ impl Start {
         let applying = Arc::clone(&publish);
         let following = reload.follow(clock.clone(), move |config| apply(&applying, config));
         tasks.spawn("config", Stage::Background, following);
-        let id = cluster_id::learn(&client, &namespace, &clock, &waiting).await;
+        let coverage = config.borrow().coverage.clone();
+        let id = cluster_id::learn(&client, &coverage, &namespace, &clock, &waiting).await;
         publish.send_modify(|config| Arc::make_mut(config).settings.cluster.id.clone_from(&id));
         tracing::info!(
             target: "process", cluster = config.borrow().settings.cluster.name, cluster_id = id, "cluster_known"
@@ -173,8 +174,7 @@ impl Lead {
         let attempts = Attempts::default();
         metrics.lead(Leading {
             core: Arc::clone(&core),
-            watches: observe.healths(),
-            seen: observe.seen(),
+            observed: observe.shown(),
             attempts: attempts.clone(),
             told: told.clone(),
         });

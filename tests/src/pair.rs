@@ -155,7 +155,7 @@ impl Pair {
         let mut pipeline = Pipeline::new(self.settings.clone(), Epoch(self.lives), self.lives, self.now);
         if let Some(cabinet) = &self.cabinet {
             pipeline.recall(cabinet.read(&self.settings.cluster.id), self.now);
-            engine.adopt(pipeline.dedupe().recalled_own(), self.now);
+            engine.adopt(pipeline.dedupe().own_findings(), self.now);
             let adopted = engine.findings().map(|finding| finding.id).collect();
             pipeline.on_own_adopted(&adopted, self.now);
         }

@@ -1,6 +1,6 @@
 //! What may be written into the file: every key with its bounds. Nothing here has a default; that is `resolve`'s.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,6 +19,7 @@ use crate::settings::Settings;
 pub(super) struct RawConfig {
     pub(super) cluster_name: Option<String>,
     pub(super) extra_labels: BTreeMap<String, String>,
+    pub(super) restrict_to_namespaces: Option<BTreeSet<Arc<str>>>,
     pub(super) watch_namespaces: Option<Vec<String>>,
     pub(super) exclude_namespaces: Option<Vec<String>>,
     pub(super) system_namespaces: Option<SystemNamespaces>,
@@ -40,6 +41,7 @@ pub(super) struct RawRule {
 /// `agents`.
 #[derive(Debug)]
 pub(super) struct RawAgents {
+    pub(super) enabled: Option<bool>,
     pub(super) heartbeat: Option<Duration>,
     pub(super) session: Option<Duration>,
     pub(super) resync: Option<Duration>,
@@ -77,6 +79,7 @@ impl RawConfig {
         let raw = Self {
             cluster_name: file.take("clusterName", values::text(100, "prod-eu-1")),
             extra_labels: labels(&mut file, problems),
+            restrict_to_namespaces: file.take("restrictToNamespaces", values::namespace_names),
             watch_namespaces: file.take("watchNamespaces", values::namespaces),
             exclude_namespaces: file.take("excludeNamespaces", values::namespaces),
             system_namespaces: file.take("systemNamespaces", values::system_namespaces),
@@ -117,6 +120,7 @@ impl RawRule {
 impl RawAgents {
     fn read(mut section: Section<'_>) -> Self {
         let raw = Self {
+            enabled: section.take("enabled", values::flag),
             heartbeat: section.take("heartbeat", values::duration(Duration::from_secs(1)..=Settings::HEARTBEAT_MAX)),
             session: section.take("session", values::duration(Duration::from_mins(1)..=DAY)),
             resync: section.take("resync", values::duration(Duration::ZERO..=Duration::from_hours(1))),

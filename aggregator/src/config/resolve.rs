@@ -10,7 +10,7 @@ use rules::{Kind, KindConfig, Scope};
 
 use super::raw::{RawAgents, RawConfig, RawRule, RawSink};
 use super::tree::Problems;
-use super::{Agents, Config, HttpTarget, NamespacedName, SinkTarget, SinkType};
+use super::{Agents, Config, Coverage, HttpTarget, NamespacedName, SinkTarget, SinkType};
 use crate::settings::{Cluster, Settings, SinkSettings};
 
 /// What the agents' ServiceAccount and DaemonSet are called unless the file says otherwise.
@@ -27,6 +27,7 @@ pub(super) fn resolve(raw: RawConfig, namespace: &str, problems: &Problems) -> C
     let RawConfig {
         cluster_name,
         extra_labels,
+        restrict_to_namespaces,
         watch_namespaces,
         exclude_namespaces,
         system_namespaces,
@@ -52,7 +53,17 @@ pub(super) fn resolve(raw: RawConfig, namespace: &str, problems: &Problems) -> C
     if no_sink {
         resolved.insert(Arc::from(STDOUT), (SinkSettings::default(), SinkTarget::Stdout));
     }
-    let RawAgents { heartbeat, session, resync, service_account, audience, daemon_set, pod_selector } = agents;
+    let RawAgents { enabled, heartbeat, session, resync, service_account, audience, daemon_set, pod_selector } = agents;
+    let coverage = match (enabled, restrict_to_namespaces.filter(|names| !names.is_empty())) {
+        (None | Some(true), None) => Coverage::Agents,
+        (Some(false), None) => Coverage::Cluster,
+        (Some(false), Some(names)) => Coverage::Namespaces(names),
+        (None | Some(true), Some(_)) => {
+            let problem = "agents need rights in the whole cluster: set agents.enabled to false, or leave it out";
+            problems.add("restrictToNamespaces", problem);
+            Coverage::Agents
+        }
+    };
     let defaults = Settings::default();
     let of_ours = |name: &str| NamespacedName { namespace: Arc::from(namespace), name: Arc::from(name) };
     Config {
@@ -66,6 +77,7 @@ pub(super) fn resolve(raw: RawConfig, namespace: &str, problems: &Problems) -> C
             sinks: resolved.iter().map(|(name, (settings, _))| (Arc::clone(name), settings.clone())).collect(),
         },
         targets: resolved.into_iter().map(|(name, (_, target))| (name, target)).collect(),
+        coverage,
         agents: Agents {
             service_account: service_account.unwrap_or_else(|| of_ours(AGENT)),
             audience: audience.map_or_else(|| Arc::from(AUDIENCE), Arc::from),

@@ -66,7 +66,8 @@ sinks:
   log: { type: stdout, minSeverity: critical }
 "#,
     );
-    let Config { settings, targets, agents, agent_selector, told_on_stdout_only } = config;
+    let Config { settings, targets, coverage, agents, agent_selector, told_on_stdout_only } = config;
+    assert_eq!(coverage, Coverage::Agents);
     assert!(!told_on_stdout_only);
     assert_eq!(settings.cluster.labels["team"], "platform");
     assert_eq!(settings.rules.scope.watch, ["team-*", "payments"]);
@@ -117,8 +118,8 @@ fn an_unknown_key_names_the_nearest() {
     check("rules: { ImagePull: { sustian: 1m } }", "rules.ImagePull.sustian: unknown key, did you mean sustain?");
     check(
         "zzz: 1",
-        "zzz: unknown key; there are agents, clusterName, excludeNamespaces, extraLabels, rules, sinks, \
-         systemNamespaces, watchNamespaces",
+        "zzz: unknown key; there are agents, clusterName, excludeNamespaces, extraLabels, restrictToNamespaces, \
+         rules, sinks, systemNamespaces, watchNamespaces",
     );
 }
 
@@ -159,6 +160,28 @@ fn a_wrong_value_says_what_was_expected_and_what_was_found() {
     check(
         "extraLabels: { replicas: 3 }",
         "extraLabels.replicas: expected a text of at most 256 characters, for example platform, found the number 3",
+    );
+}
+
+#[test]
+fn without_agents_the_aggregator_watches_the_cluster_or_what_it_is_restricted_to() {
+    let coverage = |text: &str| parse(&format!("clusterName: prod\n{text}")).coverage;
+    for agents in ["", "agents: { enabled: true }", "restrictToNamespaces: []"] {
+        assert_eq!(coverage(agents), Coverage::Agents, "{agents}");
+    }
+    assert_eq!(coverage("agents: { enabled: false }"), Coverage::Cluster);
+    let restricted = coverage("agents: { enabled: false }\nrestrictToNamespaces: [shop, payments, shop]");
+    assert_eq!(restricted, Coverage::Namespaces(["payments".into(), "shop".into()].into()));
+    let problem = "agents need rights in the whole cluster: set agents.enabled to false, or leave it out";
+    check("restrictToNamespaces: [shop]", &format!("restrictToNamespaces: {problem}"));
+    check(
+        "restrictToNamespaces: [\"team-*\"]",
+        "restrictToNamespaces: expected a list of names of namespaces, for example [payments], found \"team-*\" in it",
+    );
+    let many: Vec<_> = (0..101).map(|number| format!("n{number}")).collect();
+    check(
+        &format!("restrictToNamespaces: [{}]", many.join(", ")),
+        "restrictToNamespaces: at most 100 namespaces, found 101: watch the whole cluster",
     );
 }
 

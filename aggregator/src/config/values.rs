@@ -1,13 +1,14 @@
 //! How single values are written: durations with units, numbers and texts within stated bounds. Each reader says what it
 //! expected, with an example, and what it found.
 
+use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use reqwest::Url;
-use rules::name::{NAME_MAX, is_object_name};
+use rules::name::{NAME_MAX, is_label, is_object_name};
 use rules::time::{parse_span, write_span};
 use rules::{Severity, SystemNamespaces};
 use serde_json::Value;
@@ -139,6 +140,23 @@ pub(super) fn namespaces(value: &Value) -> Result<Vec<String>, String> {
         pattern.ok_or_else(|| wrong(format!("{} in it", found(item))))
     };
     items.iter().map(pattern).collect()
+}
+
+/// Names of namespaces.
+pub(super) fn namespace_names(value: &Value) -> Result<BTreeSet<Arc<str>>, String> {
+    // Each costs a LIST and a WATCH.
+    const NAMES_MAX: usize = 100;
+    let wrong =
+        |found: String| format!("expected a list of names of namespaces, for example [payments], found {found}");
+    let items = value.as_array().ok_or_else(|| wrong(found(value)))?;
+    if items.len() > NAMES_MAX {
+        return Err(format!("at most {NAMES_MAX} namespaces, found {}: watch the whole cluster", items.len()));
+    }
+    let name = |item: &Value| {
+        let name = item.as_str().filter(|text| is_label(text)).map(Arc::from);
+        name.ok_or_else(|| wrong(format!("{} in it", found(item))))
+    };
+    items.iter().map(name).collect()
 }
 
 /// A severity.

@@ -102,16 +102,16 @@ impl Dedupe {
         }
     }
 
-    /// What a predecessor told of the aggregator's own findings: for its rules to go on with.
-    pub fn recalled_own(&self) -> Vec<Finding> {
-        let own = self.members.keys().filter(|id| id.observer.is_empty() && self.is_recalled(id));
-        let open = own.filter_map(|id| self.member(id)).filter(|member| !member.over);
+    /// The aggregator's own findings that are open, those that a predecessor told among them: for its rules to go on with.
+    pub fn own_findings(&self) -> Vec<Finding> {
+        let own = self.members.keys().filter(|id| id.observer.is_empty()).filter_map(|id| self.member(id));
+        let open = own.filter(|member| !member.over && member.unseen_since.is_none());
         open.map(|member| member.finding.clone()).collect()
     }
 
     /// The aggregator's own rules went on with the findings that `adopted` names, and will say when they are over.
     pub fn on_own_adopted(&mut self, adopted: &BTreeSet<FindingId>, now: Time) {
-        let own = self.members.keys().filter(|id| id.observer.is_empty() && self.is_recalled(id));
+        let own = self.members.keys().filter(|id| id.observer.is_empty());
         let lost: Vec<_> = own.filter(|id| !adopted.contains(&id.finding)).cloned().collect();
         for id in lost {
             self.on_unseen(id, now);

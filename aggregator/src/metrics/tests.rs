@@ -5,7 +5,7 @@ use std::time::Duration;
 use process::{Clock, Mark};
 use prometheus_client::encoding::text::encode;
 use rcgen::{CertificateParams, KeyPair, date_time_ymd};
-use rules::{Evidence, Finding, FindingId, Incarnation, Owner, Seen as FoundHow, State, Subject, Time};
+use rules::{Evidence, Finding, FindingId, Incarnation, Owner, Seen, State, Subject, Time};
 use wire::Epoch;
 
 use super::*;
@@ -13,11 +13,11 @@ use crate::leader::election::Role;
 use crate::observe::fleet::Strength;
 use crate::settings::{Settings, SinkSettings};
 
-fn scrape(core: &Arc<Core>, seen: Seen) -> String {
-    scrape_with(core, seen, Written::of_memory(core.clock().clone()))
+fn scrape(core: &Arc<Core>, shown: Shown) -> String {
+    scrape_with(core, shown, Written::of_memory(core.clock().clone()))
 }
 
-fn scrape_with(core: &Arc<Core>, seen: Seen, told: Written) -> String {
+fn scrape_with(core: &Arc<Core>, shown: Shown, told: Written) -> String {
     let (metrics, registry) = Metrics::new(Arc::default(), Arc::default());
     metrics.stand(Standing {
         leadership: Leadership::alone(core.clock().clone()),
@@ -26,8 +26,7 @@ fn scrape_with(core: &Arc<Core>, seen: Seen, told: Written) -> String {
     });
     metrics.lead(Leading {
         core: Arc::clone(core),
-        watches: ["unscheduled_pods", "nodes", "agent_pods"].map(|name| (name, process::watch::Health::default())),
-        seen: watch::channel(seen).1,
+        observed: watch::channel(shown).1,
         attempts: Attempts::default(),
         told,
     });
@@ -68,7 +67,7 @@ fn finding(kind: &str, pod: &str, severity: Severity) -> Finding {
         incarnation: Incarnation(1),
         state: State::Active,
         since: Time::from_millis(0),
-        seen: FoundHow::Happening,
+        seen: Seen::Happening,
         severity,
         evidence: Evidence::default(),
     }
@@ -92,7 +91,7 @@ fn the_books_can_be_checked_from_one_scrape() {
         ];
         pipeline.on_own_findings(findings, now);
     });
-    let text = scrape(&core, Seen::default());
+    let text = scrape(&core, Shown::default());
     assert_eq!(value(&text, "tocsin_findings_observed_total"), 3);
     let decided = text.lines().filter_map(|line| line.strip_prefix("tocsin_findings{")?.split_once("} "));
     assert_eq!(decided.map(|(_, count)| count.parse::<u64>().expect("a number")).sum::<u64>(), 3, "{text}");
@@ -113,7 +112,9 @@ fn agents_watches_and_the_configuration_are_shown() {
     let core = core();
     core.clock().advance(Duration::from_secs(90));
     let strength = Strength { expected: 5, connected: 3, silent: 2 };
-    let text = scrape(&core, Seen { strength, shed: 4 });
+    let watches =
+        ["unscheduled_pods", "nodes", "agent_pods"].map(|name| (name.into(), process::watch::Health::default()));
+    let text = scrape(&core, Shown { strength, shed: 4, watches: watches.into() });
     assert_eq!(value(&text, "tocsin_agents_expected"), 5);
     assert_eq!(value(&text, "tocsin_agents_connected"), 3);
     assert_eq!(value(&text, "tocsin_agents_silent"), 2);
@@ -136,10 +137,10 @@ fn agents_watches_and_the_configuration_are_shown() {
 #[test]
 fn the_told_log_is_shown_where_there_is_one() {
     let core = core();
-    assert!(!scrape(&core, Seen::default()).contains("told_log"), "in memory nothing is written");
+    assert!(!scrape(&core, Shown::default()).contains("told_log"), "in memory nothing is written");
     let (_, told) = Written::scripted(core.clock().clone());
     told.counts().expect("it is kept").unwritten.inc();
-    let text = scrape_with(&core, Seen::default(), told);
+    let text = scrape_with(&core, Shown::default(), told);
     assert_eq!(value(&text, "tocsin_told_log_writes_total{object=\"journal\",outcome=\"written\"}"), 0);
     assert_eq!(value(&text, "tocsin_told_log_writes_total{object=\"snapshot\",outcome=\"conflict\"}"), 0);
     assert_eq!(value(&text, "tocsin_told_log_unwritten_sends_total"), 1);

@@ -1,5 +1,5 @@
-//! What the aggregator sees by itself: pods without a node, nodes, and the fleet of agents. Pure: events of watches and
-//! time go in, [`Steps`] come out.
+//! What the aggregator sees by itself: pods (without a node, or where there are no agents all of them), nodes, and the
+//! fleet of agents. Pure: events of watches and time go in, [`Steps`] come out.
 //!
 //! Each watch has an engine of its own, so one that goes quiet freezes what it shows and nothing else. What the agents are
 //! like is seen through two watches, their pods' and the nodes': it freezes with either.
@@ -15,22 +15,31 @@ use rules::{Config, Engine, Finding, FindingId, Node, Observer, Pod, Realm, Time
 
 use super::doubt::{Doubts, Sorted, Verdict};
 use super::fleet::{Fleet, Strength};
+use crate::config::Coverage;
 use crate::ingest::sessions::Heard;
 
 /// What the aggregator sees by itself.
 pub struct Sight {
-    pods: Engine,
+    coverage: Coverage,
+    pods: Vec<Pods>,
     nodes: Engine,
     agents: Engine,
     fleet: Fleet,
     doubts: Doubts,
-    pods_seen: watch::Sight,
     nodes_seen: watch::Sight,
     agents_seen: watch::Sight,
     interval: Duration,
     next_sweep: Time,
     /// When the agents were looked at last.
     swept: Time,
+}
+
+/// What one watch over pods shows.
+struct Pods {
+    /// Of which namespace; `None` for all.
+    namespace: Option<Arc<str>>,
+    engine: Engine,
+    seen: watch::Sight,
 }
 
 /// What there is to do.
@@ -49,8 +58,8 @@ pub struct Steps {
 /// What is watched.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Collection {
-    /// Pods without a node.
-    Pods,
+    /// Pods, in the watch of that number: one for each namespace of [`Coverage::Namespaces`], else one.
+    Pods(usize),
     /// Nodes.
     Nodes,
     /// Pods in the agents' namespace.
@@ -62,15 +71,22 @@ const SWEEP_MAX: Duration = Duration::from_secs(30);
 
 impl Sight {
     /// Nothing is seen yet. Agents are told to send a heartbeat once in every `interval`.
-    pub fn new(config: &Arc<Config>, daemon_set: Arc<str>, interval: Duration, now: Time) -> Self {
-        let engine = || Engine::new(Observer::Aggregator, Arc::clone(config));
+    pub fn new(config: &Arc<Config>, coverage: Coverage, daemon_set: Arc<str>, interval: Duration, now: Time) -> Self {
+        let engine = |observer| Engine::new(observer, Arc::clone(config));
+        let pods = |observer, namespace| Pods { namespace, engine: engine(observer), seen: watch::Sight::default() };
         Self {
-            pods: engine(),
-            nodes: engine(),
-            agents: engine(),
+            pods: match &coverage {
+                Coverage::Agents => vec![pods(Observer::Aggregator, None)],
+                Coverage::Cluster => vec![pods(Observer::Alone, None)],
+                Coverage::Namespaces(names) => {
+                    names.iter().map(|name| pods(Observer::Alone, Some(Arc::clone(name)))).collect()
+                }
+            },
+            coverage,
+            nodes: engine(Observer::Aggregator),
+            agents: engine(Observer::Aggregator),
             fleet: Fleet::new(daemon_set),
             doubts: Doubts::new(),
-            pods_seen: watch::Sight::default(),
             nodes_seen: watch::Sight::default(),
             agents_seen: watch::Sight::default(),
             interval,
@@ -79,19 +95,15 @@ impl Sight {
         }
     }
 
-    /// Goes on with what a predecessor told of its own findings. Returns which of them this will say the end of. To be
+    /// Goes on with findings of the aggregator's own that are open. Returns which of them this will say the end of. To be
     /// called before anything is seen.
-    pub fn adopt(&mut self, told: Vec<Finding>, now: Time) -> BTreeSet<FindingId> {
-        for finding in told {
-            let engine = match Realm::of(finding.kind) {
-                Realm::Pods => &mut self.pods,
-                Realm::Nodes => &mut self.nodes,
-                Realm::Agents => &mut self.agents,
-            };
-            engine.adopt(vec![finding], now);
+    pub fn adopt(&mut self, open: Vec<Finding>, now: Time) -> BTreeSet<FindingId> {
+        for finding in open {
+            if let Some(engine) = self.engine_of(&finding) {
+                engine.adopt(vec![finding], now);
+            }
         }
-        let engines = [&self.pods, &self.nodes, &self.agents];
-        engines.into_iter().flat_map(Engine::findings).map(|finding| finding.id).collect()
+        self.engines().flat_map(Engine::findings).map(|finding| finding.id).collect()
     }
 
     /// Goes by other rules from now on: what is there is looked at again.
@@ -99,9 +111,11 @@ impl Sight {
         self.interval = interval;
         self.next_sweep = now;
         let mut list_again = Vec::new();
-        if self.pods.configure(Arc::clone(config)) {
-            // No pod is kept.
-            list_again.push(Collection::Pods);
+        for (number, pods) in self.pods.iter_mut().enumerate() {
+            if pods.engine.configure(Arc::clone(config)) {
+                // No pod is kept.
+                list_again.push(Collection::Pods(number));
+            }
         }
         if self.nodes.configure(Arc::clone(config)) {
             if self.nodes_seen.is_live() {
@@ -115,16 +129,17 @@ impl Sight {
         self.steps(Vec::new(), list_again)
     }
 
-    /// The watch over pods without a node has something.
-    pub fn on_pods(&mut self, event: Event<Pod>, now: Time) -> Steps {
-        let list_again = self.pods_seen.on(&event, is_due(&self.pods, now));
+    /// The watch over pods of that number has something.
+    pub fn on_pods(&mut self, number: usize, event: Event<Pod>, now: Time) -> Steps {
+        let Pods { engine, seen, .. } = &mut self.pods[number];
+        let list_again = seen.on(&event, is_due(engine, now));
         match event {
-            Event::Listed { objects, skipped, .. } => self.pods.on_relist_but(&objects, &skipped, now),
-            Event::Applied(pod) => self.pods.on_pod(&pod, now),
-            Event::Deleted(pod) => self.pods.on_pod_deleted(&pod, now),
+            Event::Listed { objects, skipped, .. } => engine.on_relist_but(&objects, &skipped, now),
+            Event::Applied(pod) => engine.on_pod(&pod, now),
+            Event::Deleted(pod) => engine.on_pod_deleted(&pod, now),
             Event::Quiet { .. } | Event::Live => {}
         }
-        self.steps(Vec::new(), list_again.then_some(Collection::Pods).into_iter().collect())
+        self.steps(Vec::new(), list_again.then_some(Collection::Pods(number)).into_iter().collect())
     }
 
     /// The watch over nodes has something.
@@ -176,8 +191,8 @@ impl Sight {
 
     /// Time has passed. `heard` says when each node's agent was heard last.
     pub fn on_tick(&mut self, heard: &HashMap<Arc<str>, Heard>, now: Time) -> Steps {
-        if self.pods_seen.is_live() {
-            self.pods.on_tick(now);
+        for pods in self.pods.iter_mut().filter(|pods| pods.seen.is_live()) {
+            pods.engine.on_tick(now);
         }
         if self.nodes_seen.is_live() {
             self.nodes.on_tick(now);
@@ -189,6 +204,9 @@ impl Sight {
                 self.swept = now;
                 self.agents.on_agents(&self.fleet.sights(heard, self.interval, now), now);
                 gone.extend(self.fleet.left(heard, now).cloned());
+            } else if self.sees_all_pods() {
+                // Agents from before: what they told is seen here by now.
+                gone.extend(heard.keys().cloned());
             }
         }
         self.steps(gone, Vec::new())
@@ -202,14 +220,17 @@ impl Sight {
     /// When [`Self::on_tick`] has something to do.
     pub fn next_deadline(&self) -> Time {
         // For the agents time goes on with each sweep: who is due may have been heard since the last.
-        let engines = [(self.pods_seen.is_live(), &self.pods), (self.nodes_seen.is_live(), &self.nodes)];
-        let deadlines = engines.into_iter().filter(|(is_live, _)| *is_live).filter_map(|(_, it)| it.next_deadline());
-        deadlines.fold(self.next_sweep, Time::min)
+        let pods = self.pods.iter().map(|pods| (pods.seen, &pods.engine));
+        let engines = pods.chain([(self.nodes_seen, &self.nodes)]).filter(|(seen, _)| seen.is_live());
+        engines.filter_map(|(_, engine)| engine.next_deadline()).fold(self.next_sweep, Time::min)
     }
 
     /// The nodes whose agents will report if they are well; `None` while that is not known.
     pub fn expected(&self) -> Option<Vec<Arc<str>>> {
-        self.knows_fleet().then(|| self.fleet.expected())
+        match self.coverage {
+            Coverage::Agents => self.knows_fleet().then(|| self.fleet.expected()),
+            Coverage::Cluster | Coverage::Namespaces(_) => self.sees_all_pods().then(Vec::new),
+        }
     }
 
     /// How many agents there are.
@@ -217,14 +238,37 @@ impl Sight {
         self.fleet.strength(heard, now)
     }
 
-    /// The nodes that are there; `None` while that is not known.
-    pub fn nodes(&self) -> Option<BTreeSet<Arc<str>>> {
-        self.nodes_seen.is_live().then(|| self.fleet.names().cloned().collect())
+    /// The nodes that agents can report from; `None` while that is not known.
+    pub fn reporters(&self) -> Option<BTreeSet<Arc<str>>> {
+        match self.coverage {
+            Coverage::Agents => self.nodes_seen.is_live().then(|| self.fleet.names().cloned().collect()),
+            Coverage::Cluster | Coverage::Namespaces(_) => self.sees_all_pods().then(BTreeSet::new),
+        }
     }
 
     /// How many findings of its own it had no room for.
     pub fn shed(&self) -> u64 {
-        [&self.pods, &self.nodes, &self.agents].into_iter().map(Engine::shed).sum()
+        self.engines().map(Engine::shed).sum()
+    }
+
+    fn engines(&self) -> impl Iterator<Item = &Engine> {
+        self.pods.iter().map(|pods| &pods.engine).chain([&self.nodes, &self.agents])
+    }
+
+    /// Who goes on with a finding; `None` where what it is about is not watched.
+    fn engine_of(&mut self, finding: &Finding) -> Option<&mut Engine> {
+        let is_theirs =
+            |pods: &&mut Pods| pods.namespace.as_ref().is_none_or(|name| *name == finding.subject.namespace);
+        match Realm::of(finding.kind) {
+            Realm::Pods => self.pods.iter_mut().find(is_theirs).map(|pods| &mut pods.engine),
+            Realm::Nodes => (!matches!(self.coverage, Coverage::Namespaces(_))).then_some(&mut self.nodes),
+            Realm::Agents => (self.coverage == Coverage::Agents).then_some(&mut self.agents),
+        }
+    }
+
+    /// Whether there are no agents, and all that they would see is seen here.
+    fn sees_all_pods(&self) -> bool {
+        self.coverage != Coverage::Agents && self.pods.iter().all(|pods| pods.seen.is_live())
     }
 
     fn knows_fleet(&self) -> bool {
@@ -241,7 +285,7 @@ impl Sight {
     }
 
     fn steps(&mut self, gone: Vec<Arc<str>>, list_again: Vec<Collection>) -> Steps {
-        let mut changes = self.pods.changes();
+        let mut changes: Vec<_> = self.pods.iter_mut().flat_map(|pods| pods.engine.changes()).collect();
         changes.append(&mut self.nodes.changes());
         changes.append(&mut self.agents.changes());
         let Sorted { tell, ask } = self.doubts.sort(changes);

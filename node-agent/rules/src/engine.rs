@@ -38,6 +38,8 @@ pub enum Observer {
     },
     /// The aggregator, for what no single node can see.
     Aggregator,
+    /// The aggregator where there are no agents, for both sides.
+    Alone,
 }
 
 /// The detection engine of one observer.
@@ -78,6 +80,17 @@ struct Shed {
 
 /// The most subjects that are gone whose edges are remembered.
 const RETIRED_MAX: usize = 2_000;
+
+impl Observer {
+    /// Whether its rules run there.
+    fn detects(&self, kind: Kind) -> bool {
+        match self {
+            Self::NodeAgent { .. } => kind.row().side == Side::NodeAgent,
+            Self::Aggregator => kind.row().side == Side::Aggregator,
+            Self::Alone => true,
+        }
+    }
+}
 
 impl Engine {
     /// How many findings a node-agent keeps. Warnings leave a quarter of them to criticals, infos half to both.
@@ -285,11 +298,7 @@ fn are_named(skipped: &[Meta]) -> bool {
 
 /// The kinds of an observer's side. Those switched off are among them: what happens meanwhile is not told later.
 fn watched(observer: &Observer, config: &Config) -> Arc<[Watched]> {
-    let side = match observer {
-        Observer::NodeAgent { .. } => Side::NodeAgent,
-        Observer::Aggregator => Side::Aggregator,
-    };
-    let kinds = Kind::all().filter(|kind| kind.row().side == side);
+    let kinds = Kind::all().filter(|kind| observer.detects(*kind));
     let watched = kinds.map(|kind| Watched {
         kind,
         enabled: config.of(kind).is_some(),

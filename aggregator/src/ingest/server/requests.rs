@@ -17,7 +17,7 @@ use super::answer::{Answer, plain};
 use super::body::{Unread, begin};
 use super::connection::Peer;
 use super::node::NodeLimit;
-use crate::config::Agents;
+use crate::config::{Agents, Config, Coverage};
 use crate::core::Core;
 use crate::ingest::identity::{Admission, Refusal};
 
@@ -69,11 +69,15 @@ async fn session(shared: &Shared, peer: &Peer, request: Request<Incoming>) -> An
         // Without a look at the token: whoever comes is told the same.
         Err(elsewhere) => return SessionReply::NotLeader(elsewhere.address.to_string()).into(),
     };
+    let Config { coverage, agents, .. } = &*Arc::clone(&shared.config.borrow());
+    if *coverage != Coverage::Agents {
+        let why = "agents are turned off: the aggregator watches pods itself (agents.enabled)";
+        return Answer::from(SessionReply::Refused(why.to_owned())).with_status(StatusCode::FORBIDDEN);
+    }
     let (parts, body) = request.into_parts();
-    let agents = shared.config.borrow().agents.clone();
-    let node = match shared.identity.admit(&agents, token(&parts.headers)).await {
+    let node = match shared.identity.admit(agents, token(&parts.headers)).await {
         Admission::Admitted(node) => node,
-        Admission::Refused(refusal) => return refuse(shared, &agents, &refusal),
+        Admission::Refused(refusal) => return refuse(shared, agents, &refusal),
         Admission::Unavailable(why) => {
             if let Some(times) = shared.unavailable.tell(shared.clock.mark()) {
                 tracing::warn!(target: "ingest", times, why, "tokens_not_reviewed");

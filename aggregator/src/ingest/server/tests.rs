@@ -52,7 +52,7 @@ struct Port {
     tasks: Tasks,
     /// The clients' connections.
     connections: JoinSet<()>,
-    _publish: watch::Sender<Arc<Config>>,
+    publish: watch::Sender<Arc<Config>>,
 }
 
 /// A client's connection.
@@ -98,7 +98,7 @@ impl Port {
             server.run(listener).await;
             Ok(())
         });
-        Self { addr, tls, office, core, counts, script, tasks, connections: JoinSet::new(), _publish: publish }
+        Self { addr, tls, office, core, counts, script, tasks, connections: JoinSet::new(), publish }
     }
 
     async fn connect(&mut self) -> Client {

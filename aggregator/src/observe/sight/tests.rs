@@ -1,7 +1,7 @@
 //! What the cluster-wide watches show, and what is made of it.
 
 use process::watch::Failure;
-use rules::State;
+use rules::{Kind, State};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
@@ -24,16 +24,7 @@ struct Scene {
 impl Scene {
     /// All watches have listed nothing, and are open.
     fn new() -> Self {
-        let config = Arc::new(Config::default());
-        let mut scene = Self {
-            sight: Sight::new(&config, "agent".into(), INTERVAL, START),
-            now: START,
-            heard: HashMap::new(),
-            told: Vec::new(),
-            gone: Vec::new(),
-            asked: Vec::new(),
-            list_again: Vec::new(),
-        };
+        let mut scene = Self::blind(Coverage::Agents, START);
         scene.pods(listed(&[]));
         scene.pods(Event::Live);
         scene.nodes(listed(&[]));
@@ -41,6 +32,20 @@ impl Scene {
         scene.agents(listed(&[]));
         scene.agents(Event::Live);
         scene
+    }
+
+    /// No watch has said anything.
+    fn blind(coverage: Coverage, now: Time) -> Self {
+        let config = Arc::new(Config::default());
+        Self {
+            sight: Sight::new(&config, coverage, "agent".into(), INTERVAL, now),
+            now,
+            heard: HashMap::new(),
+            told: Vec::new(),
+            gone: Vec::new(),
+            asked: Vec::new(),
+            list_again: Vec::new(),
+        }
     }
 
     fn take(&mut self, steps: Steps) {
@@ -52,7 +57,11 @@ impl Scene {
     }
 
     fn pods(&mut self, event: Event<Pod>) {
-        let steps = self.sight.on_pods(event, self.now);
+        self.pods_of(0, event);
+    }
+
+    fn pods_of(&mut self, number: usize, event: Event<Pod>) {
+        let steps = self.sight.on_pods(number, event, self.now);
         self.take(steps);
     }
 
@@ -166,7 +175,7 @@ fn a_quiet_watch_freezes_what_it_shows_and_nothing_else() {
     assert_eq!(scene.told(), [("NodeNotReady", State::Pending), ("NodeNotReady", State::Active)]);
     scene.pods(Event::Live);
     scene.pass(Duration::from_secs(1));
-    assert_eq!((scene.told(), scene.list_again()), (vec![], vec![Collection::Pods]), "it may have found one since");
+    assert_eq!((scene.told(), scene.list_again()), (vec![], vec![Collection::Pods(0)]), "it may have found one since");
     scene.pods(listed(&[unschedulable()]));
     assert_eq!(scene.told(), [("Unschedulable", State::Active)]);
 }
@@ -183,7 +192,7 @@ fn what_recovered_while_a_watch_was_quiet_is_told_by_nobody() {
     scene.pods(Event::Live);
     scene.nodes(Event::Live);
     scene.pass(Duration::from_secs(1));
-    assert_eq!((scene.told(), scene.list_again()), (vec![], vec![Collection::Pods, Collection::Nodes]));
+    assert_eq!((scene.told(), scene.list_again()), (vec![], vec![Collection::Pods(0), Collection::Nodes]));
     scene.pods(listed(&[]));
     scene.nodes(listed(&[node("n1")]));
     scene.pass(Duration::from_hours(1));
@@ -304,25 +313,19 @@ fn what_a_predecessor_told_ends_here() {
     before.agents(listed(&[agent_on("n1"), agent_on("n2")]));
     before.pods(listed(&[unschedulable()]));
     before.pass(Duration::from_mins(30));
-    let told: Vec<Finding> = [&before.sight.pods, &before.sight.nodes, &before.sight.agents]
-        .into_iter()
-        .flat_map(Engine::findings)
-        .cloned()
-        .collect();
+    let told: Vec<Finding> = before.sight.engines().flat_map(Engine::findings).cloned().collect();
     let mut kinds: Vec<_> = told.iter().map(|finding| finding.kind.name()).collect();
     kinds.sort_unstable();
     assert_eq!(kinds, ["AgentSilent", "AgentSilent", "NodeNotReady", "Unschedulable"]);
 
-    let config = Arc::new(Config::default());
-    let mut scene = Scene { sight: Sight::new(&config, "agent".into(), INTERVAL, before.now), ..Scene::new() };
-    scene.now = before.now;
+    let mut scene = Scene::blind(Coverage::Agents, before.now);
     let adopted = scene.sight.adopt(told.clone(), scene.now);
     assert_eq!(adopted, told.iter().map(|finding| finding.id).collect());
-    assert_eq!(scene.sight.nodes(), None, "nobody has looked yet");
+    assert_eq!(scene.sight.reporters(), None, "nobody has looked yet");
     // Meanwhile the pod was scheduled, two nodes were removed, and the third agent is heard again.
     scene.nodes(listed(&[node("n1")]));
     scene.nodes(Event::Live);
-    assert_eq!(scene.sight.nodes(), Some([Arc::from("n1")].into()));
+    assert_eq!(scene.sight.reporters(), Some([Arc::from("n1")].into()));
     scene.agents(listed(&[agent_on("n1")]));
     scene.agents(Event::Live);
     scene.pods(listed(&[]));
@@ -380,7 +383,7 @@ fn other_rules_look_at_what_is_there_again() {
     scene.take(steps);
     assert_eq!(scene.told(), [("Unschedulable", State::Cleared), ("NodeNotReady", State::Cleared)]);
     let steps = scene.sight.configure(&Arc::new(Config::default()), INTERVAL, scene.now);
-    assert_eq!(steps.list_again, [Collection::Pods], "pods are not kept");
+    assert_eq!(steps.list_again, [Collection::Pods(0)], "pods are not kept");
     scene.take(steps);
     scene.pods(listed(&[unschedulable()]));
     scene.told.sort_unstable();
@@ -401,6 +404,79 @@ fn what_a_list_could_not_read_is_not_gone() {
     scene.pods(Event::Listed { objects: Vec::new(), skipped: vec![homeless.meta], first: false, restored: false });
     scene.pass(Duration::from_hours(1));
     assert_eq!(scene.told(), []);
+}
+
+/// A pod that keeps failing to pull its image.
+fn ill(namespace: &str) -> Value {
+    json!({
+        "metadata": { "name": "p", "namespace": namespace, "uid": namespace, "creationTimestamp": START.to_string() },
+        "spec": { "nodeName": "n1", "containers": [{ "name": "app" }] },
+        "status": { "phase": "Pending", "containerStatuses": [
+            { "name": "app", "state": { "waiting": { "reason": "ImagePullBackOff" } } },
+        ] },
+    })
+}
+
+#[test]
+fn without_agents_pods_and_nodes_are_seen_here_and_nobody_is_silent() {
+    let mut scene = Scene::blind(Coverage::Cluster, START);
+    assert_eq!((scene.sight.expected(), scene.sight.reporters()), (None, None), "nothing is known yet");
+    scene.nodes(listed(&[dark("n1"), node("n2")]));
+    scene.nodes(Event::Live);
+    scene.pods(listed(&[ill("shop"), unschedulable()]));
+    scene.pods(Event::Live);
+    scene.pass(Duration::from_hours(1));
+    let mut told = scene.told();
+    told.retain(|(_, state)| *state == State::Active);
+    told.sort_unstable_by_key(|(kind, _)| *kind);
+    let kinds: Vec<_> = told.into_iter().map(|(kind, _)| kind).collect();
+    assert_eq!(kinds, ["ImagePull", "NodeNotReady", "Unschedulable"]);
+    assert_eq!((scene.sight.expected(), scene.sight.reporters()), (Some(vec![]), Some(BTreeSet::new())));
+}
+
+#[test]
+fn where_agents_are_turned_off_those_heard_before_are_gone_once_all_pods_are_seen() {
+    let mut scene = Scene::blind(Coverage::Cluster, START);
+    scene.hear("n1", START);
+    scene.pass(Duration::from_mins(1));
+    assert_eq!(scene.gone, [] as [Arc<str>; 0], "what they told is not seen yet");
+    scene.pods(listed(&[]));
+    scene.pods(Event::Live);
+    scene.pass(INTERVAL);
+    assert_eq!(scene.gone.first(), Some(&Arc::from("n1")));
+}
+
+#[test]
+fn each_namespace_freezes_by_itself_and_goes_on_with_its_own() {
+    let coverage = || Coverage::Namespaces(["payments".into(), "shop".into()].into());
+    let mut before = Scene::blind(coverage(), START);
+    for (number, namespace) in ["payments", "shop"].into_iter().enumerate() {
+        before.pods_of(number, listed(&[ill(namespace)]));
+        before.pods_of(number, Event::Live);
+    }
+    before.pods_of(0, quiet());
+    before.pass(Duration::from_hours(1));
+    assert_eq!(
+        before.told(),
+        [("ImagePull", State::Pending), ("ImagePull", State::Pending), ("ImagePull", State::Active),]
+    );
+    before.pods_of(0, Event::Live);
+    before.pass(INTERVAL);
+    assert_eq!(before.list_again(), [Collection::Pods(0)]);
+    before.pods_of(0, listed(&[ill("payments")]));
+    assert_eq!(before.told(), [("ImagePull", State::Active)]);
+
+    let mut open: Vec<Finding> = before.sight.engines().flat_map(Engine::findings).cloned().collect();
+    let silent = Kind::named("AgentSilent").expect("a kind");
+    open.push(Finding { id: FindingId(7), kind: silent, ..open[0].clone() });
+    let node = Kind::named("NodeNotReady").expect("a kind");
+    open.push(Finding { id: FindingId(8), kind: node, ..open[0].clone() });
+    let mut scene = Scene::blind(coverage(), before.now);
+    assert_eq!(scene.sight.adopt(open, scene.now).len(), 2, "nodes and agents are not watched any more");
+    scene.pods_of(1, listed(&[]));
+    scene.pods_of(1, Event::Live);
+    scene.pass(Duration::from_hours(1));
+    assert_eq!(scene.told(), [("ImagePull", State::Cleared)], "of the other nothing is known");
 }
 
 #[test]

@@ -1,6 +1,5 @@
 //! Going on with findings that an observer before this one left open.
 
-use crate::catalogue::Side;
 use crate::finding::{Finding, State};
 use crate::time::Time;
 
@@ -45,9 +44,10 @@ impl Engine {
 
     /// Whether a finding that others made could be this engine's.
     pub(super) fn is_mine(&self, finding: &Finding) -> bool {
-        match &self.observer {
-            Observer::NodeAgent { node } => finding.kind.row().side == Side::NodeAgent && finding.subject.node == *node,
-            Observer::Aggregator => finding.kind.row().side == Side::Aggregator,
-        }
+        let is_there = match &self.observer {
+            Observer::NodeAgent { node } => finding.subject.node == *node,
+            Observer::Aggregator | Observer::Alone => true,
+        };
+        is_there && self.observer.detects(finding.kind)
     }
 }

@@ -156,7 +156,7 @@ impl Engine {
     pub(super) fn room(&self, severity: Severity) -> usize {
         let all = match self.observer {
             Observer::NodeAgent { .. } => Self::FINDINGS_MAX_AGENT,
-            Observer::Aggregator => Self::FINDINGS_MAX_AGGREGATOR,
+            Observer::Aggregator | Observer::Alone => Self::FINDINGS_MAX_AGGREGATOR,
         };
         match severity {
             Severity::Critical => all,

@@ -75,6 +75,10 @@ impl Engine {
         };
         let (watched, moment, whole) = (Arc::clone(&self.watched), self.moment(now), Arc::default());
         let mut unjudged = self.seen_again(scene.anchor);
+        if let Some(memory) = self.memories.get_mut(&scene.anchor) {
+            // Whoever watches all pods has seen it before it had one.
+            memory.subject.node.clone_from(&pod.spec.node_name);
+        }
         for kind in watched.iter() {
             let (row, settings) = (kind.kind.row(), &kind.settings);
             let closed = row.gates.closed(pod, moment).map(Verdict::Not);

@@ -68,6 +68,22 @@ fn a_change_is_told_once_as_it_stands() {
 }
 
 #[test]
+fn whoever_is_alone_sees_what_both_sides_see_and_on_which_node_a_pod_came_to_run() {
+    let mut engine = Engine::new(Observer::Alone, Arc::new(Config::default()));
+    let homeless = pod().set("/spec/nodeName", json!("")).set("/status", json!({"phase": "Pending"}));
+    let homeless = homeless.condition_for("PodScheduled", "False", "Unschedulable", 5);
+    engine.on_relist(&[homeless.pod()], time(10));
+    assert_eq!(told(&mut engine), ["Unschedulable Pending"]);
+    engine.on_pod(&looping().pod(), time(20));
+    let changes = engine.changes();
+    let on: Vec<_> = changes.iter().map(|it| (it.kind.name(), &*it.subject.node)).collect();
+    assert!(on.contains(&("CrashLoopBackOff", "n1")), "{on:?}");
+    let mut next = Engine::new(Observer::Alone, Arc::new(Config::default()));
+    next.adopt(changes, time(30));
+    assert_eq!(next.findings().count(), 2, "it goes on with both sides' as well");
+}
+
+#[test]
 fn what_ends_before_it_was_told_is_not_told_at_all() {
     let mut engine = engine();
     engine.on_pod(&pod().unready(10).pod(), time(10));

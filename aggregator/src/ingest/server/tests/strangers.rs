@@ -112,3 +112,12 @@ async fn one_node_has_few_of_the_places() {
     assert_eq!(reply, SessionReply::Busy(30_000));
     port.agent("node-2").await;
 }
+
+#[tokio::test]
+async fn where_agents_are_turned_off_none_is_let_in() {
+    let mut port = Port::open(Limits::default()).await;
+    port.publish.send_modify(|config| Arc::make_mut(config).coverage = crate::config::Coverage::Cluster);
+    let mut client = port.connect().await;
+    let (status, why) = client.session("good", &hello()).await.refused();
+    assert_eq!((status, why.split(':').next()), (403, Some("agents are turned off")));
+}
