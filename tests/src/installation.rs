@@ -66,6 +66,8 @@ pub struct Installation {
     pub cluster: ApiServer,
     /// Who is told.
     pub outside: Receiver,
+    /// Without agents, and restricted to these namespaces, if to any; `None` with agents.
+    alone: Option<Vec<String>>,
     folder: TempDir,
     programs: Programs,
     runtime: Runtime,
@@ -90,14 +92,29 @@ impl Installation {
     /// A cluster of these nodes, an aggregator that goes by these `rules` of its configuration, and all agents, each with
     /// its session open and its watch up. No limit holds back what is told.
     pub fn start(programs: Programs, nodes: &[&str], rules: &Value) -> Result<Self> {
-        let mut installation = Self::prepare(programs, nodes, rules)?;
+        let mut installation = Self::prepare(programs, nodes, rules, None)?;
         installation.start_aggregator()?;
         installation.start_agents(nodes)?;
         Ok(installation)
     }
 
+    /// The same without agents: the aggregator watches pods itself, in `namespaces` or, with none, in the whole cluster.
+    pub fn start_alone(programs: Programs, nodes: &[&str], rules: &Value, namespaces: &[&str]) -> Result<Self> {
+        let mut installation = Self::prepare(programs, nodes, rules, Some(namespaces))?;
+        installation.start_aggregator()?;
+        Ok(installation)
+    }
+
+    /// Agents are turned off in the aggregator's configuration, and are asked to end.
+    pub fn turn_agents_off(&mut self, rules: &Value) -> Result<()> {
+        self.alone = Some(Vec::new());
+        self.change_rules(rules)?;
+        let agents = std::mem::take(&mut self.agents);
+        agents.into_values().try_for_each(|agent| agent.end(LIMIT).map(drop))
+    }
+
     /// The cluster and who is told, and no process yet.
-    fn prepare(programs: Programs, nodes: &[&str], rules: &Value) -> Result<Self> {
+    fn prepare(programs: Programs, nodes: &[&str], rules: &Value, alone: Option<&[&str]>) -> Result<Self> {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
         let options = apiserver::Options { authenticate: true, ..apiserver::Options::default() };
         let cluster = runtime.block_on(ApiServer::start(options))?;
@@ -124,6 +141,7 @@ impl Installation {
             pods,
             cluster,
             outside,
+            alone: alone.map(|names| names.iter().map(ToString::to_string).collect()),
             folder,
             programs,
             runtime,
@@ -390,7 +408,8 @@ impl Installation {
     fn config(&self, rules: &Value) -> Value {
         json!({
             "clusterName": CLUSTER_NAME,
-            "agents": {"heartbeat": "1s"},
+            "agents": {"heartbeat": "1s", "enabled": self.alone.is_none()},
+            "restrictToNamespaces": self.alone,
             "rules": rules,
             "sinks": {"outside": {
                 "type": "ingest",

@@ -10,6 +10,7 @@
 //! deadline. After every step the accounting identity is checked.
 
 mod agent;
+mod aggregator;
 mod cabinet;
 mod world;
 
@@ -17,15 +18,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use rules::{AgentSight, Config, Engine, Observer, Time};
+use rules::{Config, Time};
 use serde_json::Value;
 use tocsin_aggregator::dedupe::Checked;
-use tocsin_aggregator::forward::outbox::{Next, Outcome, Record};
+use tocsin_aggregator::forward::outbox::{Outcome, Record};
 use tocsin_aggregator::pipeline::Pipeline;
 use tocsin_aggregator::settings::{Cluster, Settings, SinkSettings};
-use wire::{Epoch, SessionId};
+use wire::SessionId;
 
 pub use self::agent::Agent;
+pub use self::aggregator::Aggregator;
 pub use self::cabinet::{Cabinet, Stop};
 pub use self::world::World;
 use crate::record::{Expected, follow_each_other, sentence_of};
@@ -50,17 +52,10 @@ pub struct Pair {
     /// The objects that the told-log is kept in; `None` where an aggregator has its memory only.
     pub cabinet: Option<Cabinet>,
     settings: Settings,
+    /// Whether there are no agents, and the aggregator watches all pods.
+    is_alone: bool,
     now: Time,
     lives: u64,
-}
-
-/// One life of the aggregator: the pipeline and its own detection.
-pub struct Aggregator {
-    /// The stages.
-    pub pipeline: Pipeline,
-    engine: Engine,
-    senders: BTreeMap<Arc<str>, Time>,
-    in_flight: BTreeSet<Arc<str>>,
 }
 
 /// What stands outside: how it answers, and what it was told.
@@ -106,6 +101,22 @@ impl Pair {
         pair
     }
 
+    /// The same cluster without agents: the aggregator watches all pods. What is told is kept for a successor.
+    pub fn without_agents(nodes: &[&str]) -> Self {
+        let mut pair = Self::before_installation(nodes);
+        pair.cabinet = Some(Cabinet::default());
+        pair.is_alone = true;
+        pair.install(&[]);
+        pair
+    }
+
+    /// Agents are turned off while no aggregator lives: the next one watches all pods.
+    pub fn turn_agents_off(&mut self) {
+        assert!(self.aggregator.is_none(), "a living aggregator is not told of it");
+        self.is_alone = true;
+        self.agents.clear();
+    }
+
     /// The same cluster before anything of ours runs in it.
     pub fn before_installation(nodes: &[&str]) -> Self {
         let sink = SinkSettings { rate_per_minute: None, ..SinkSettings::default() };
@@ -128,6 +139,7 @@ impl Pair {
             aside: Outbound::default(),
             cabinet: None,
             settings,
+            is_alone: false,
             now: START,
             lives: 0,
         }
@@ -151,19 +163,8 @@ impl Pair {
     pub fn start_aggregator(&mut self) {
         self.lives += 1;
         self.show_changes();
-        let mut engine = Engine::new(Observer::Aggregator, Arc::clone(&self.settings.rules));
-        let mut pipeline = Pipeline::new(self.settings.clone(), Epoch(self.lives), self.lives, self.now);
-        if let Some(cabinet) = &self.cabinet {
-            pipeline.recall(cabinet.read(&self.settings.cluster.id), self.now);
-            engine.adopt(pipeline.dedupe().own_findings(), self.now);
-            let adopted = engine.findings().map(|finding| finding.id).collect();
-            pipeline.on_own_adopted(&adopted, self.now);
-        }
-        let nodes: Vec<_> = self.world.nodes().map(|node| (**node).clone()).collect();
-        engine.on_node_relist(&nodes, self.now);
-        engine.on_relist(&self.world.unscheduled_pods(), self.now);
-        pipeline.on_nodes_known(&nodes.into_iter().map(|node| node.meta.name).collect(), self.now);
-        self.aggregator = Some(Aggregator { pipeline, engine, senders: BTreeMap::new(), in_flight: BTreeSet::new() });
+        let (settings, cabinet) = (&self.settings, self.cabinet.as_ref());
+        self.aggregator = Some(Aggregator::start(settings, self.is_alone, cabinet, &self.world, self.lives, self.now));
     }
 
     /// Kills the aggregator: its memory is gone.
@@ -312,8 +313,7 @@ impl Pair {
         self.settings.rules = Arc::new(rules);
         let (settings, now) = (self.settings.clone(), self.now);
         if let Some(aggregator) = &mut self.aggregator {
-            aggregator.engine.configure(Arc::clone(&settings.rules));
-            aggregator.pipeline.configure(settings, now);
+            aggregator.configure(settings, now);
         }
     }
 
@@ -336,11 +336,7 @@ impl Pair {
     fn next_deadline(&self) -> Option<Time> {
         let elders = self.elders.iter().map(|(_, elder)| elder);
         let agents = self.agents.values().chain(elders).filter_map(Agent::next_deadline);
-        let aggregator = self.aggregator.iter().flat_map(|aggregator| {
-            let senders = aggregator.senders.values().copied();
-            let own = [aggregator.pipeline.next_deadline(), aggregator.engine.next_deadline()];
-            senders.chain(own.into_iter().flatten())
-        });
+        let aggregator = self.aggregator.iter().flat_map(Aggregator::deadlines);
         // The aggregator looks at its agents' heartbeats every few seconds, as its process does.
         let fleet = self.aggregator.is_some().then(|| self.now + Duration::from_secs(5));
         agents.chain(aggregator).chain(fleet).min()
@@ -399,70 +395,6 @@ impl Pair {
             cabinet.keep(&mut aggregator.pipeline, self.now);
             if cabinet.has_stopped() {
                 self.kill_aggregator();
-            }
-        }
-        busy
-    }
-}
-
-impl Aggregator {
-    fn watch(&mut self, change: &world::Change, now: Time) {
-        match change {
-            world::Change::Node(node) => self.engine.on_node(node, now),
-            world::Change::NodeGone(node) => {
-                self.engine.on_node_deleted(node, now);
-                self.engine.on_agent_gone(&node.meta.name, now);
-                self.pipeline.on_node_gone(&node.meta.name, now);
-            }
-            world::Change::Pod(pod) if pod.spec.node_name.is_empty() => self.engine.on_pod(pod, now),
-            // The watch is for pods without a node: one that got its node leaves it, as if it were deleted.
-            world::Change::Pod(pod) | world::Change::PodGone(pod) => self.engine.on_pod_deleted(pod, now),
-        }
-    }
-
-    /// Looks at the agents, and reports what its own rules find.
-    fn detect(&mut self, world: &World, now: Time) -> bool {
-        for node in world.nodes() {
-            let sight = AgentSight {
-                node,
-                daemon_set: Arc::from("tocsin-node-agent"),
-                wanted: true,
-                replacing: false,
-                started: Some(START),
-                last_heartbeat: self.pipeline.sessions().last_heard(&node.meta.name),
-                interval: self.pipeline.settings().heartbeat,
-            };
-            self.engine.on_agent(&sight, now);
-        }
-        self.engine.on_tick(now);
-        let changes = self.engine.changes();
-        let busy = !changes.is_empty();
-        self.pipeline.on_own_findings(changes, now);
-        self.pipeline.on_expected(world.nodes().map(|node| &*node.meta.name), now);
-        self.pipeline.on_tick(now);
-        busy
-    }
-
-    /// Lets a sender do what it is to do now.
-    fn send(&mut self, sink: &Arc<str>, outbound: &mut Outbound, cabinet: &mut Option<Cabinet>, now: Time) -> bool {
-        let mut busy = false;
-        if let Some(outcome) = outbound.answer.filter(|_| self.in_flight.contains(sink)) {
-            self.in_flight.remove(sink);
-            self.pipeline.on_outcome(sink, outcome, now);
-            busy = true;
-        }
-        self.senders.remove(sink);
-        match self.pipeline.next(sink, now) {
-            Next::Idle => {}
-            Next::WaitUntil(at) => {
-                self.senders.insert(Arc::clone(sink), at);
-            }
-            Next::Send(records) => {
-                busy = true;
-                self.in_flight.insert(Arc::clone(sink));
-                if cabinet.as_mut().is_none_or(|cabinet| cabinet.on_leaving(&mut self.pipeline)) {
-                    outbound.receive(&records, now);
-                }
             }
         }
         busy

@@ -3,6 +3,9 @@
 //!
 //! Sustains and holds are short, so that the time that passes is the machine's own.
 
+#[path = "processes/alone.rs"]
+mod alone;
+
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, anyhow, ensure};

@@ -419,3 +419,58 @@ fn what_happens_before_the_first_session_of_an_agent_is_told_after_it() {
     told.sort();
     assert_eq!(told, ["Evicted n2 firing", "Evicted n2 resolved", "OOMKilled api firing"]);
 }
+
+#[test]
+fn without_agents_a_crash_loop_is_told_once_and_resolved_once() {
+    let mut pair = Pair::without_agents(NODES);
+    let deployment = pair.world.deploy("payments", "api", 3, &template(), NODES);
+    for pod in &deployment.pods {
+        pair.change(|world| world.crash_loop(pod, 3));
+    }
+    pair.pass(20 * MINUTE).assert_told(&["CrashLoopBackOff api firing"]);
+    pair.kill_aggregator();
+    pair.start_aggregator();
+    pair.pass(20 * MINUTE).assert_told(&["CrashLoopBackOff api firing"]);
+    for pod in &deployment.pods {
+        pair.change(|world| world.run(pod));
+    }
+    pair.pass(20 * MINUTE).assert_told(&["CrashLoopBackOff api firing", "CrashLoopBackOff api resolved"]);
+    pair.assert_keys_are_stable();
+    pair.assert_nothing_is_left();
+}
+
+#[test]
+fn without_agents_a_dead_node_is_one_message_and_its_pods_are_told_when_it_is_back_and_they_are_still_ill() {
+    let mut pair = Pair::without_agents(NODES);
+    let deployment = pair.world.deploy("payments", "api", 5, &template(), NODES);
+    pair.pass(MINUTE);
+    pair.change(|world| world.node_dies("n1")).pass(20 * MINUTE).assert_told(&["NodeNotReady n1 firing"]);
+    pair.change(|world| world.node_recovers("n1"));
+    pair.change(|world| world.crash_loop(&deployment.pods[0], 3));
+    pair.pass(40 * MINUTE).assert_told(&[
+        "NodeNotReady n1 firing",
+        "NodeNotReady n1 resolved",
+        "CrashLoopBackOff api firing",
+    ]);
+}
+
+#[test]
+fn what_agents_told_goes_on_as_one_message_when_they_are_turned_off() {
+    let mut pair = Pair::with_told_log(NODES);
+    let deployment = pair.world.deploy("payments", "api", 2, &template(), NODES);
+    for pod in &deployment.pods {
+        pair.change(|world| world.crash_loop(pod, 3));
+    }
+    pair.pass(10 * MINUTE).assert_told(&["CrashLoopBackOff api firing"]);
+    pair.kill_aggregator();
+    pair.turn_agents_off();
+    pair.pass(MINUTE);
+    pair.start_aggregator();
+    pair.pass(2 * HOUR).assert_told(&["CrashLoopBackOff api firing"]);
+    for pod in &deployment.pods {
+        pair.change(|world| world.run(pod));
+    }
+    pair.pass(20 * MINUTE).assert_told(&["CrashLoopBackOff api firing", "CrashLoopBackOff api resolved"]);
+    pair.assert_keys_are_stable();
+    pair.assert_nothing_is_left();
+}

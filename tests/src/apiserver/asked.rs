@@ -9,6 +9,8 @@ pub struct Request {
     pub verb: String,
     /// `pods`, `deployments.apps`, `pods/status`.
     pub resource: String,
+    /// The namespace in its path; empty for the whole cluster, and for what is in none.
+    pub namespace: String,
     /// Label and field selector as the client wrote them, joined by `;` if both are there; empty for none.
     pub selector: String,
 }
@@ -18,9 +20,9 @@ pub struct Request {
 pub struct Asked(BTreeMap<Request, u64>);
 
 impl Asked {
-    pub(super) fn count(&mut self, verb: &str, resource: &str, selector: &str) {
-        let request =
-            Request { verb: verb.to_string(), resource: resource.to_string(), selector: selector.to_string() };
+    pub(super) fn count(&mut self, verb: &str, resource: &str, namespace: &str, selector: &str) {
+        let [verb, resource, namespace, selector] = [verb, resource, namespace, selector].map(str::to_owned);
+        let request = Request { verb, resource, namespace, selector };
         *self.0.entry(request).or_default() += 1;
     }
 
@@ -31,21 +33,20 @@ impl Asked {
 
     /// Requests of a verb on a resource, with any selector.
     pub fn of(&self, verb: &str, resource: &str) -> u64 {
-        self.0
-            .iter()
-            .filter(|(asked, _)| asked.verb == verb && asked.resource == resource)
-            .map(|(_, count)| count)
-            .sum()
+        self.sum(|asked| asked.verb == verb && asked.resource == resource)
     }
 
     /// Requests of a verb on a resource with exactly this selector.
     pub fn with(&self, verb: &str, resource: &str, selector: &str) -> u64 {
-        let asked = Request { verb: verb.into(), resource: resource.into(), selector: selector.into() };
-        self.0.get(&asked).copied().unwrap_or_default()
+        self.sum(|asked| asked.verb == verb && asked.resource == resource && asked.selector == selector)
     }
 
     /// All requests.
     pub fn total(&self) -> u64 {
-        self.0.values().sum()
+        self.sum(|_| true)
+    }
+
+    fn sum(&self, is_meant: impl Fn(&Request) -> bool) -> u64 {
+        self.0.iter().filter(|(asked, _)| is_meant(asked)).map(|(_, count)| count).sum()
     }
 }

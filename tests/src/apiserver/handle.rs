@@ -72,7 +72,8 @@ async fn answer(server: &Arc<Inner>, request: Request<Incoming>) -> Result<Respo
         let state = &mut *state;
         let asking = match &call {
             Ok(call) => {
-                state.asked.count(call.verb, &call.target.counted(), &call.query.selector_text());
+                let (namespace, _) = call.target.key();
+                state.asked.count(call.verb, &call.target.counted(), &namespace, &call.query.selector_text());
                 (call.verb, call.target.counted(), call.query.selector_text(), call.user.as_deref())
             }
             Err(_) => ("get", parts.uri.path().to_string(), String::new(), None),

@@ -22,7 +22,7 @@ const STANDBY: &str = "tocsin-aggregator-b";
 impl Installation {
     /// As [`Self::start`], with two aggregators, of which the first has come to lead.
     pub fn start_two(programs: Programs, nodes: &[&str], rules: &Value) -> Result<Self> {
-        let mut installation = Self::prepare(programs, nodes, rules)?;
+        let mut installation = Self::prepare(programs, nodes, rules, None)?;
         let command = |installation: &Self, kubeconfig, pod| {
             let mut command = installation.aggregator_command(kubeconfig);
             command.args([format!("--pod-name={pod}"), "--pod-ip=127.0.0.1".to_owned()]);

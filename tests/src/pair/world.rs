@@ -63,6 +63,11 @@ impl World {
         self.pods(|pod| &*pod.spec.node_name == node)
     }
 
+    /// Every pod that has been shown.
+    pub fn all_pods(&self) -> Vec<Pod> {
+        self.pods(|_| true)
+    }
+
     /// The pods that no node has taken.
     pub fn unscheduled_pods(&self) -> Vec<Pod> {
         self.pods_on("")

@@ -1,0 +1,134 @@
+//! One life of the aggregator in virtual time: the pipeline, its own detection, and what its shell would do between them.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use rules::{AgentSight, Engine, Observer, Time};
+use tocsin_aggregator::forward::outbox::Next;
+use tocsin_aggregator::pipeline::Pipeline;
+use tocsin_aggregator::settings::Settings;
+use wire::Epoch;
+
+use super::world::{Change, World};
+use super::{Cabinet, Outbound, START};
+
+/// One life of the aggregator: the pipeline and its own detection.
+pub struct Aggregator {
+    /// The stages.
+    pub pipeline: Pipeline,
+    is_alone: bool,
+    engine: Engine,
+    senders: BTreeMap<Arc<str>, Time>,
+    in_flight: BTreeSet<Arc<str>>,
+}
+
+impl Aggregator {
+    /// One that knows nothing but what the cabinet has, and has listed what it watches.
+    pub(super) fn start(
+        settings: &Settings,
+        is_alone: bool,
+        cabinet: Option<&Cabinet>,
+        world: &World,
+        life: u64,
+        now: Time,
+    ) -> Self {
+        let observer = if is_alone { Observer::Alone } else { Observer::Aggregator };
+        let mut engine = Engine::new(observer, Arc::clone(&settings.rules));
+        let mut pipeline = Pipeline::new(settings.clone(), Epoch(life), life, now);
+        if let Some(cabinet) = cabinet {
+            pipeline.recall(cabinet.read(&settings.cluster.id), now);
+            engine.adopt(pipeline.dedupe().own_findings(), now);
+            let adopted = engine.findings().map(|finding| finding.id).collect();
+            pipeline.on_own_adopted(&adopted, now);
+        }
+        let nodes: Vec<_> = world.nodes().map(|node| (**node).clone()).collect();
+        engine.on_node_relist(&nodes, now);
+        let pods = if is_alone { world.all_pods() } else { world.unscheduled_pods() };
+        engine.on_relist(&pods, now);
+        pipeline.on_own_findings(engine.changes(), now);
+        let reporters = nodes.into_iter().filter(|_| !is_alone).map(|node| node.meta.name).collect();
+        pipeline.on_nodes_known(&reporters, now);
+        Self { pipeline, is_alone, engine, senders: BTreeMap::new(), in_flight: BTreeSet::new() }
+    }
+
+    /// Goes by other settings from now on.
+    pub(super) fn configure(&mut self, settings: Settings, now: Time) {
+        self.engine.configure(Arc::clone(&settings.rules));
+        self.pipeline.configure(settings, now);
+    }
+
+    /// When it has something to do.
+    pub(super) fn deadlines(&self) -> impl Iterator<Item = Time> {
+        let own = [self.pipeline.next_deadline(), self.engine.next_deadline()];
+        self.senders.values().copied().chain(own.into_iter().flatten())
+    }
+
+    pub(super) fn watch(&mut self, change: &Change, now: Time) {
+        match change {
+            Change::Node(node) => self.engine.on_node(node, now),
+            Change::NodeGone(node) => {
+                self.engine.on_node_deleted(node, now);
+                self.engine.on_agent_gone(&node.meta.name, now);
+                self.pipeline.on_node_gone(&node.meta.name, now);
+            }
+            Change::Pod(pod) if self.is_alone || pod.spec.node_name.is_empty() => self.engine.on_pod(pod, now),
+            // The watch is for pods without a node: one that got its node leaves it, as if it were deleted.
+            Change::Pod(pod) | Change::PodGone(pod) => self.engine.on_pod_deleted(pod, now),
+        }
+    }
+
+    /// Looks at the agents, and reports what its own rules find.
+    pub(super) fn detect(&mut self, world: &World, now: Time) -> bool {
+        for node in world.nodes().filter(|_| !self.is_alone) {
+            let sight = AgentSight {
+                node,
+                daemon_set: Arc::from("tocsin-node-agent"),
+                wanted: true,
+                replacing: false,
+                started: Some(START),
+                last_heartbeat: self.pipeline.sessions().last_heard(&node.meta.name),
+                interval: self.pipeline.settings().heartbeat,
+            };
+            self.engine.on_agent(&sight, now);
+        }
+        self.engine.on_tick(now);
+        let changes = self.engine.changes();
+        let busy = !changes.is_empty();
+        self.pipeline.on_own_findings(changes, now);
+        let expected = world.nodes().filter(|_| !self.is_alone).map(|node| &*node.meta.name);
+        self.pipeline.on_expected(expected, now);
+        self.pipeline.on_tick(now);
+        busy
+    }
+
+    /// Lets a sender do what it is to do now.
+    pub(super) fn send(
+        &mut self,
+        sink: &Arc<str>,
+        outbound: &mut Outbound,
+        cabinet: &mut Option<Cabinet>,
+        now: Time,
+    ) -> bool {
+        let mut busy = false;
+        if let Some(outcome) = outbound.answer.filter(|_| self.in_flight.contains(sink)) {
+            self.in_flight.remove(sink);
+            self.pipeline.on_outcome(sink, outcome, now);
+            busy = true;
+        }
+        self.senders.remove(sink);
+        match self.pipeline.next(sink, now) {
+            Next::Idle => {}
+            Next::WaitUntil(at) => {
+                self.senders.insert(Arc::clone(sink), at);
+            }
+            Next::Send(records) => {
+                busy = true;
+                self.in_flight.insert(Arc::clone(sink));
+                if cabinet.as_mut().is_none_or(|cabinet| cabinet.on_leaving(&mut self.pipeline)) {
+                    outbound.receive(&records, now);
+                }
+            }
+        }
+        busy
+    }
+}
