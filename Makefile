@@ -26,8 +26,8 @@ images: ## Build both images as docker archives, without an engine or a registry
 chart-docs: ## Write the chart's schema and the tables of its README from the comments in its values.
 	cargo run --locked --package tocsin-tests --bin chart_docs
 
-chart-tools: ## Build helm 4 and helm 3 (Go; 4 minutes the first time).
-	tests/cluster/build.sh helm
+chart-tools: ## Build helm 4 and helm 3 (Go; 4 minutes the first time), and fetch Debian's Prometheus.
+	tests/cluster/build.sh chart
 
 test-chart: chart-tools ## Lint and render the chart with both helms, and hold it against the programs.
 	cargo test --locked --package tocsin-tests --features chart --test 'chart*'

@@ -5,7 +5,7 @@ mod issues;
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
-use http::{Response, StatusCode};
+use http::{HeaderMap, Response, StatusCode};
 use http_body_util::Full;
 use process::Readiness;
 use process::port::{Pages, response};
@@ -35,7 +35,7 @@ const ISSUES_PATH: &str = "/api/v1/issues";
 impl Pages for Api {
     const HERE: &'static str = "here is /api/v1/issues";
 
-    fn page(&self, path: &str) -> Option<Response<Full<Bytes>>> {
+    fn page(&self, path: &str, _: &HeaderMap) -> Option<Response<Full<Bytes>>> {
         (path == ISSUES_PATH).then(|| match self.office.get() {
             Some(office) => issues_of(office),
             None => {

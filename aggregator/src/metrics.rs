@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, OnceLock};
 
+use process::Cost;
 use process::tls::ServerTls;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric, NoLabelSet};
@@ -74,11 +75,12 @@ const PREFIX: &str = "tocsin";
 const SEVERITIES: [Severity; 3] = [Severity::Critical, Severity::Warning, Severity::Info];
 
 impl Metrics {
-    /// Metrics without figures but those of the certificate and the configuration file, and the registry that shows them.
+    /// Metrics without figures but those of the process, the certificate and the configuration file, and the registry that shows them.
     pub fn new(certificates: Arc<certificates::Health>, config: Arc<reload::Health>) -> (Arc<Self>, Registry) {
         let metrics = Arc::new(Self { certificates, config, standing: OnceLock::new(), leading: OnceLock::new() });
-        let mut registry = Registry::with_prefix(PREFIX);
-        registry.register_collector(Box::new(Arc::clone(&metrics)));
+        let mut registry = Registry::default();
+        registry.register_collector(Box::new(Cost));
+        registry.sub_registry_with_prefix(PREFIX).register_collector(Box::new(Arc::clone(&metrics)));
         (metrics, registry)
     }
 
@@ -108,7 +110,7 @@ impl Collector for Metrics {
         let figures = leading.core.quietly(|pipeline, _| Figures::of(pipeline));
         leading.encode_findings(&mut out, &figures)?;
         encode_sinks(&mut out, &figures)?;
-        out.registered("sink_attempts", "Attempts to send a batch, by outcome", &leading.attempts.family())?;
+        leading.encode_attempts(&mut out)?;
         leading.encode_told_log(&mut out)?;
         leading.encode_watches(&mut out)
     }
@@ -199,6 +201,13 @@ impl Leading {
             "Whether issues wait for agents that have not reported since the start",
             u64::from(figures.is_resyncing),
         )
+    }
+
+    fn encode_attempts(&self, out: &mut Out<'_>) -> fmt::Result {
+        let Attempts { batches, records, durations } = &self.attempts;
+        out.registered("sink_attempts", "Attempts to send a batch, by outcome", batches)?;
+        out.registered("sink_records", "Records in these batches, those of each attempt", records)?;
+        out.registered("sink_attempt_duration_seconds", "How long a sink took to answer a batch", durations)
     }
 
     fn encode_told_log(&self, out: &mut Out<'_>) -> fmt::Result {

@@ -2,8 +2,8 @@
 
 use std::fmt;
 
-use process::Clock;
 use process::watch::Health;
+use process::{Clock, Cost};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
 use prometheus_client::metrics::counter::{ConstCounter, Counter};
@@ -37,10 +37,16 @@ struct WatchMetrics {
     clock: Clock,
 }
 
+/// How findings stand.
+const STATES: [&str; 3] = ["pending", "active", "cleared"];
+/// What reports are.
+const REPORTS: [&str; 3] = ["full", "heartbeat", "delta"];
+
 impl Metrics {
-    /// Metrics that show up in `registry`, and those of the watch with them.
+    /// Metrics that show up in `registry`, and those of the watch and the process with them.
     pub fn register(registry: &mut Registry, health: Health, clock: Clock) -> Self {
         let metrics = Self::default();
+        registry.register_collector(Box::new(Cost));
         let registry = registry.sub_registry_with_prefix("tocsin");
         let version = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
         registry.register("build", "This build", version);
@@ -51,6 +57,13 @@ impl Metrics {
         registry.register("report_failures", "Exchanges with the aggregator that failed", metrics.failures.clone());
         registry.register("findings_without_room", "Findings that there was no room for", metrics.shed.clone());
         registry.register_collector(Box::new(WatchMetrics { health, clock }));
+        // Every series is there from the start, so that the first of its kind is seen as an increase.
+        for state in STATES {
+            drop(metrics.findings.get_or_create(&[("state", state)]));
+        }
+        for kind in REPORTS {
+            drop(metrics.reports.get_or_create(&[("kind", kind)]));
+        }
         for label in Failure::LABELS {
             drop(metrics.failures.get_or_create(&[("reason", label)]));
         }
@@ -60,7 +73,7 @@ impl Metrics {
     /// Shows how the reporter stands.
     pub fn show(&self, reporter: &Reporter) {
         let Counts { pending, active, cleared, unsent: _, unsettled } = reporter.counts();
-        for (state, count) in [("pending", pending), ("active", active), ("cleared", cleared)] {
+        for (state, count) in STATES.into_iter().zip([pending, active, cleared]) {
             self.findings.get_or_create(&[("state", state)]).set(count as i64);
         }
         self.unsettled.set(unsettled as i64);
@@ -71,9 +84,9 @@ impl Metrics {
     /// A report goes out.
     pub fn report(&self, report: &Report) {
         let kind = match &report.body {
-            Body::Full(_) => "full",
-            Body::Delta(entries) if entries.is_empty() => "heartbeat",
-            Body::Delta(_) => "delta",
+            Body::Full(_) => REPORTS[0],
+            Body::Delta(entries) if entries.is_empty() => REPORTS[1],
+            Body::Delta(_) => REPORTS[2],
         };
         self.reports.get_or_create(&[("kind", kind)]).inc();
     }

@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # Builds what tests run that is not ours (versions.env) into .cache/cluster/<name>-<version>/ at the top of the repository.
 #   build.sh         the parts of a test cluster, and the Debian packages they need
-#   build.sh helm    both helms
+#   build.sh chart   both helms, and Debian's Prometheus
 # What is there already is skipped, so it is cheap to call before each run. From nothing the cluster takes about 9 minutes
-# on 2 idle cores, the helms take 4. Needs Go 1.26; the cluster also gcc, and root for the packages.
+# on 2 idle cores, the helms take 4. Needs Go 1.26, and Debian; the cluster also gcc, and root for the packages.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 cache=$(cd "$here/../.." && pwd)/.cache
@@ -107,11 +107,33 @@ helm() {
     0 "" "$helm3_ldflags" helm.sh/helm/v3/cmd/helm
 }
 
+# Taken out of its package, not installed: a machine that runs tests is not to run a Prometheus as well.
+debian_program() {
+  local package=$1 program=$2 output=$3 folder
+  folder=$(mktemp -d)
+  cd "$folder"
+  if ! apt-get download -qq -o APT::Sandbox::User=root "$package" >/dev/null 2>&1; then
+    apt-get update -qq >&2
+    apt-get download -qq -o APT::Sandbox::User=root "$package" >&2
+  fi
+  dpkg-deb --extract "$package"_*.deb .
+  mv "usr/bin/$program" "$output"
+  cd "$here"
+  rm -rf "$folder"
+}
+
+chart() {
+  helm
+  for program in prometheus promtool; do
+    part "prometheus-$PROMETHEUS_VERSION" "$program" debian_program prometheus "$program"
+  done
+}
+
 mkdir -p "$cache"
 echo '*' >"$cache/.gitignore"
 case ${1:-cluster} in
   cluster) cluster ;;
-  helm) helm ;;
-  *) echo "there is nothing to build called $1: cluster (the default) or helm" >&2 && exit 64 ;;
+  chart) chart ;;
+  *) echo "there is nothing to build called $1: cluster (the default) or chart" >&2 && exit 64 ;;
 esac
 say "all parts" "$SECONDS s"

@@ -1,4 +1,4 @@
-//! The chart: what is made from its values' comments, and both helms to render it with.
+//! The chart: what is made from its values' comments, both helms to render it with, and Prometheus.
 //!
 //! ```text
 //!   values.yaml ───────┐
@@ -11,6 +11,7 @@
 mod aliases;
 mod documents;
 mod helm;
+mod prometheus;
 mod schema;
 mod values;
 
@@ -20,6 +21,7 @@ use anyhow::{Context as _, Result};
 
 pub use aliases::Aliases;
 pub use helm::Helm;
+pub use prometheus::Prometheus;
 pub use values::Entry;
 
 /// A generated file: its path, and what is to be in it.

@@ -10,17 +10,16 @@
 //! What starts, ends or asks a process blocks: it is called outside of a runtime, or where nothing else waits. The
 //! processes end with the value.
 
+mod metrics;
 mod replicas;
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::{Read as _, Write as _};
-use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result, ensure};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -30,6 +29,8 @@ use tokio::runtime::Runtime;
 use crate::apiserver::{self, ApiServer, Container, Identity, On, PodRef, PodTemplate};
 use crate::processes::{Ended, Process, Programs, tail};
 use crate::receiver::Receiver;
+
+pub use metrics::Metrics;
 
 /// What its people call the cluster.
 pub const CLUSTER_NAME: &str = "simulated";
@@ -323,25 +324,6 @@ impl Installation {
         format!("http://{}/api/v1/issues", self.addresses.api)
     }
 
-    /// What the aggregator counts.
-    pub fn metrics(&self) -> Result<Metrics> {
-        Ok(Metrics(http_get(&self.addresses.metrics, "/metrics")?))
-    }
-
-    /// Looks at what the aggregator counts until it is as it should be: again after each line of its log, which tells of
-    /// each report and each batch.
-    pub fn until_metrics(&self, what: &str, mut holds: impl FnMut(&Metrics) -> Result<bool>) -> Result<()> {
-        let aggregator = self.aggregator.as_ref().context("there is no aggregator")?;
-        let mut last = String::new();
-        let held = aggregator.until(what, LIMIT, || {
-            let metrics = self.metrics()?;
-            let holds = holds(&metrics)?;
-            last = metrics.0;
-            Ok(holds.then_some(()))
-        });
-        held.with_context(|| format!("{last}\n{}", self.tails()))
-    }
-
     /// The end of what all processes have written, for errors.
     pub fn tails(&self) -> String {
         let tails: Vec<_> =
@@ -436,33 +418,6 @@ impl Installation {
     }
 }
 
-/// One scrape.
-#[derive(Clone, Debug)]
-pub struct Metrics(pub String);
-
-impl Metrics {
-    /// The sum of all series of a metric whose labels hold these texts.
-    pub fn sum(&self, metric: &str, labels: &[&str]) -> Result<u64> {
-        let is_meant = |line: &&str| {
-            let rest = line.strip_prefix(metric).filter(|rest| rest.starts_with(['{', ' ']));
-            rest.is_some_and(|rest| labels.iter().all(|label| rest.contains(label)))
-        };
-        let mut found = self.0.lines().filter(is_meant).peekable();
-        if found.peek().is_none() {
-            bail!("no series {metric} with {labels:?} in\n{}", self.0);
-        }
-        let values = found.map(|line| line.rsplit(' ').next().unwrap_or_default().parse::<u64>());
-        values.sum::<Result<u64, _>>().with_context(|| format!("{metric} is no whole number"))
-    }
-
-    /// Fails unless every observed finding is in exactly one place.
-    pub fn balance(&self) -> Result<()> {
-        let (observed, placed) = (self.sum("tocsin_findings_observed_total", &[])?, self.sum("tocsin_findings", &[])?);
-        ensure!(observed == placed, "{observed} findings observed, {placed} accounted for:\n{}", self.0);
-        Ok(())
-    }
-}
-
 /// An object without data, as the chart creates it.
 fn empty(kind: &str, name: &str) -> Value {
     json!({"apiVersion": "v1", "kind": kind, "metadata": {"name": name, "namespace": NAMESPACE}})
@@ -483,15 +438,4 @@ fn said(process: &Process, message: &str) -> Result<Value> {
         let line: Value = serde_json::from_str(line).ok()?;
         (line["message"] == message).then_some(line)
     })
-}
-
-fn http_get(address: &str, path: &str) -> Result<String> {
-    let mut stream = TcpStream::connect(address)?;
-    stream.set_read_timeout(Some(LIMIT))?;
-    write!(stream, "GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n")?;
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer)?;
-    let (head, body) = answer.split_once("\r\n\r\n").context("no HTTP answer")?;
-    ensure!(head.starts_with("HTTP/1.1 200 "), "{path}: {head}");
-    Ok(body.to_owned())
 }

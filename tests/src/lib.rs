@@ -18,6 +18,7 @@ pub mod certs;
 pub mod chart;
 pub mod cluster;
 pub mod demo;
+pub mod exposition;
 pub mod images;
 pub mod installation;
 mod listener;

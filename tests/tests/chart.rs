@@ -10,6 +10,8 @@ mod bounds;
 mod installation;
 #[path = "chart/matrix.rs"]
 mod matrix;
+#[path = "chart/metrics.rs"]
+mod metrics;
 #[path = "chart/pods.rs"]
 mod pods;
 #[path = "chart/program.rs"]

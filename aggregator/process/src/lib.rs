@@ -16,6 +16,7 @@
 pub mod admin;
 pub mod backoff;
 pub mod clock;
+pub mod cost;
 pub mod exit;
 pub mod kube_client;
 pub mod liveness;
@@ -31,6 +32,7 @@ pub mod watch;
 
 pub use admin::Shown;
 pub use clock::{Clock, Mark};
+pub use cost::Cost;
 pub use exit::Exit;
 pub use liveness::{Liveness, Pulse};
 pub use readiness::Readiness;

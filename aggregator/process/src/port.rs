@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use bytes::Bytes;
-use http::{HeaderValue, Method, Request, Response, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body_util::Full;
 use hyper::body::{Body as _, Incoming};
 use hyper::server::conn::http1;
@@ -28,8 +28,8 @@ pub trait Pages: Clone + Send + Sync + 'static {
     /// What is there, for those who look elsewhere.
     const HERE: &'static str;
 
-    /// The page at a path; `None` when there is none.
-    fn page(&self, path: &str) -> Option<Response<Full<Bytes>>>;
+    /// The page at a path, for a request with these headers; `None` when there is none.
+    fn page(&self, path: &str, headers: &HeaderMap) -> Option<Response<Full<Bytes>>>;
 
     /// Says why there is no page for a request.
     fn refusal(status: StatusCode, why: &'static str) -> Response<Full<Bytes>>;
@@ -133,7 +133,7 @@ fn answer<P: Pages>(request: &Request<Incoming>, pages: &P) -> Response<Full<Byt
         refused.headers_mut().insert(header::ALLOW, HeaderValue::from_static("GET, HEAD"));
         return refused;
     }
-    pages.page(request.uri().path()).unwrap_or_else(|| P::refusal(StatusCode::NOT_FOUND, P::HERE))
+    pages.page(request.uri().path(), request.headers()).unwrap_or_else(|| P::refusal(StatusCode::NOT_FOUND, P::HERE))
 }
 
 #[cfg(test)]

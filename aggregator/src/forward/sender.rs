@@ -3,6 +3,7 @@
 //! A sender never stops between sending and saying how it went, so an outbox never waits for an answer that nobody
 //! brings. It sends while this replica leads: what waits meanwhile waits on, and what may have been received stays as it is.
 
+mod attempts;
 mod standing;
 
 use std::collections::BTreeMap;
@@ -12,33 +13,18 @@ use std::time::Duration;
 use futures::StreamExt as _;
 use futures::stream::FuturesUnordered;
 use process::{Phase, Phases};
-use prometheus_client::encoding::EncodeLabelSet;
-use prometheus_client::metrics::counter::Counter;
-use prometheus_client::metrics::family::Family;
 use rules::Time;
 use tokio::sync::watch;
 
+pub use self::attempts::Attempts;
 use self::standing::Standing;
-use super::outbox::{Health, Next, Outbox, Outcome};
+use super::outbox::{Health, Next, Outbox};
 use crate::config::{Config, SinkTarget};
 use crate::core::{Bell, Core};
 use crate::leader::Leadership;
 use crate::pipeline::Pipeline;
 use crate::sinks::{Sent, Sink};
 use crate::told_log::keeper::Written;
-
-/// Attempts to send a batch, counted by sink and outcome; clones share the counts.
-#[derive(Clone, Debug, Default)]
-pub struct Attempts(Family<AttemptLabels, Counter>);
-
-/// What attempts are counted by.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct AttemptLabels {
-    /// The sink's name, from the configuration.
-    sink: String,
-    /// `delivered`, `unauthorized`, `throttled`, `refused` or `failed`.
-    outcome: &'static str,
-}
 
 /// What every sender needs.
 #[derive(Debug)]
@@ -99,29 +85,17 @@ pub async fn run(
     }
 }
 
-impl Attempts {
-    /// The counts, to be registered for `/metrics`.
-    pub fn family(&self) -> Family<AttemptLabels, Counter> {
-        self.0.clone()
-    }
-
-    #[cfg(test)]
-    fn count(&self, sink: &str, outcome: Outcome) -> u64 {
-        self.0.get_or_create(&labels(sink, outcome)).get()
-    }
-
-    fn add(&self, sink: &str, outcome: Outcome) {
-        self.0.get_or_create(&labels(sink, outcome)).inc();
-    }
-}
-
 impl Senders {
     /// Sends to the sink of that name until it is gone from the configuration, or all is sent at a shutdown.
     async fn run(&self, name: Arc<str>, sink: Current) {
+        self.attempts.begin(&name);
         let token = sink.clone();
         tokio::select! {
             () = self.send(&name, sink) => {}
             () = self.follow_token(&name, &token) => {}
+        }
+        if token.has_changed().is_err() {
+            self.attempts.end(&name);
         }
     }
 
@@ -155,10 +129,13 @@ impl Senders {
                         () = leadership.lapsed() => Sent::failed("the lease has run out"),
                         sent = async {
                             self.told.reaches(version).await;
-                            current.send(&records, self.core.clock().now()).await
+                            let asked = self.core.clock().mark();
+                            let sent = current.send(&records, self.core.clock().now()).await;
+                            self.attempts.took(name, self.core.clock().mark().since(asked));
+                            sent
                         } => sent,
                     };
-                    self.attempts.add(name, sent.outcome);
+                    self.attempts.add(name, sent.outcome, records.len());
                     let now = self.core.with(|pipeline, now| {
                         // The sink may have been taken out meanwhile, and be there again as another.
                         if outbox_of(pipeline, name) == outbox {
@@ -246,10 +223,6 @@ impl Senders {
 
 fn outbox_of(pipeline: &Pipeline, sink: &str) -> Option<u64> {
     pipeline.outboxes().get(sink).map(Outbox::number)
-}
-
-fn labels(sink: &str, outcome: Outcome) -> AttemptLabels {
-    AttemptLabels { sink: sink.to_owned(), outcome: standing::label(outcome) }
 }
 
 /// Returns when the configuration has changed; never, once nobody is left to change it.

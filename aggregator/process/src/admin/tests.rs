@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use http::header;
 use http_body_util::BodyExt as _;
 use prometheus_client::metrics::counter::Counter;
 use rules::Time;
@@ -27,17 +26,29 @@ async fn read(response: Response<Full<Bytes>>) -> (u16, String) {
 }
 
 async fn get(shown: &Shown, path: &str) -> (u16, String) {
-    read(shown.page(path).unwrap_or_else(|| panic!("no page {path}"))).await
+    read(shown.page(path, &HeaderMap::new()).unwrap_or_else(|| panic!("no page {path}"))).await
 }
 
+/// What Prometheus sends.
+const PROMETHEUS: &str = "application/openmetrics-text;version=1.0.0,application/openmetrics-text;version=0.0.1;q=0.75,\
+                          text/plain;version=0.0.4;q=0.5,*/*;q=0.1";
+
 #[tokio::test]
-async fn metrics_are_open_metrics() {
+async fn metrics_are_open_metrics_for_who_reads_them_and_plain_for_everybody_else() {
     let (shown, _) = shown();
-    let page = shown.page("/metrics").expect("a page");
-    assert_eq!(page.headers()[header::CONTENT_TYPE], "application/openmetrics-text; version=1.0.0; charset=utf-8");
-    let (status, body) = read(page).await;
-    assert_eq!(status, 200);
-    assert!(body.contains("\ntocsin_issues_told_total 3\n") && body.ends_with("# EOF\n"), "{body}");
+    for (accept, content_type, told) in [
+        (PROMETHEUS, "application/openmetrics-text; version=1.0.0; charset=utf-8", "tocsin_issues_told"),
+        ("*/*", "text/plain; version=0.0.4; charset=utf-8", "tocsin_issues_told_total"),
+        ("text/plain", "text/plain; version=0.0.4; charset=utf-8", "tocsin_issues_told_total"),
+    ] {
+        let headers = HeaderMap::from_iter([(header::ACCEPT, accept.parse().expect("a value"))]);
+        let page = shown.page("/metrics", &headers).expect("a page");
+        assert_eq!(page.headers()[header::CONTENT_TYPE], content_type, "{accept}");
+        let (status, body) = read(page).await;
+        assert_eq!(status, 200);
+        let expected = format!("# TYPE {told} counter\ntocsin_issues_told_total 3\n# EOF\n");
+        assert!(body.ends_with(&expected), "{accept}: {body}");
+    }
 }
 
 #[tokio::test]
@@ -65,6 +76,6 @@ async fn readiness_and_liveness_answer_under_all_their_names() {
 fn nothing_else_is_there() {
     let (shown, _) = shown();
     for path in ["/", "/metrics/", "/api/v1/issues", "/debug/pprof"] {
-        assert!(shown.page(path).is_none(), "{path}");
+        assert!(shown.page(path, &HeaderMap::new()).is_none(), "{path}");
     }
 }

@@ -17,7 +17,7 @@ struct Door(Arc<AtomicBool>);
 impl Pages for Door {
     const HERE: &'static str = "here is /door";
 
-    fn page(&self, path: &str) -> Option<Response<Full<Bytes>>> {
+    fn page(&self, path: &str, _: &HeaderMap) -> Option<Response<Full<Bytes>>> {
         let word = if self.0.load(Ordering::Relaxed) { "open" } else { "shut" };
         (path == "/door").then(|| response(StatusCode::OK, "text/plain", word))
     }

@@ -99,6 +99,9 @@ impl Notice {
     }
 }
 
+/// Every [`label`], for metrics that begin at zero.
+pub(super) const LABELS: [&str; 5] = ["delivered", "unauthorized", "throttled", "refused", "failed"];
+
 /// The one spelling of an outcome, in metrics and logs.
 pub(super) const fn label(outcome: Outcome) -> &'static str {
     match outcome {

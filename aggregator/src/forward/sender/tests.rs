@@ -7,6 +7,8 @@ use std::task::{Context, Poll};
 
 use process::shutdown::Script;
 use process::{Clock, Mark, Stage, Tasks};
+use prometheus_client::encoding::text::encode;
+use prometheus_client::registry::Registry;
 use rules::{Evidence, Finding, FindingId, Incarnation, Kind, Owner, Seen, State, Subject};
 use tokio::io::AsyncWrite;
 use tokio::sync::Notify;
@@ -14,6 +16,7 @@ use wire::Epoch;
 
 use super::*;
 use crate::config::HttpTarget;
+use crate::forward::outbox::Outcome;
 use crate::leader::election::Role;
 use crate::settings::{Settings, SinkSettings};
 use crate::sinks::Stdout;
@@ -181,6 +184,17 @@ fn find(core: &Core, node: &str) {
     core.with(|pipeline, now| pipeline.on_own_findings(vec![finding], now));
 }
 
+/// What a scrape says of attempts.
+fn shown(Attempts { batches, records, durations }: &Attempts) -> String {
+    let mut registry = Registry::default();
+    registry.register("attempts", "", batches.clone());
+    registry.register("records", "", records.clone());
+    registry.register("duration_seconds", "", durations.clone());
+    let mut text = String::new();
+    encode(&mut text, &registry).expect("written");
+    text
+}
+
 fn stdout(stream: &Stream) -> Sink {
     Sink::Stdout(Stdout::new(stream.clone()))
 }
@@ -195,6 +209,9 @@ async fn what_happens_is_sent_at_once_and_what_happens_together_goes_together() 
     assert_eq!(stream.told(2).await.len(), 2);
     process.until(|process| process.count(Outcome::Delivered) > 0).await;
     assert_eq!((process.count(Outcome::Delivered), process.elapsed()), (1, GATHER));
+    let shown = shown(&process.attempts);
+    assert!(shown.contains("records_total{sink=\"sink\",outcome=\"delivered\"} 2\n"), "{shown}");
+    assert!(shown.contains("duration_seconds_count{sink=\"sink\"} 1\n"), "{shown}");
     find(&process.core, "node-3");
     assert_eq!(stream.told(3).await[2], "node-3");
 }
@@ -443,7 +460,9 @@ async fn senders_come_and_go_with_the_configuration() {
     assert_eq!(attempts.count("b", Outcome::Unauthorized), 0, "nobody sends to b yet");
     publish.send_replace(Arc::new(targets(&["b"], &missing)));
     until("b", Outcome::Unauthorized, 2).await;
-    assert_eq!(attempts.count("a", Outcome::Unauthorized), 1, "nobody sends to a any more");
+    let shown = shown(&attempts);
+    assert!(!shown.contains("sink=\"a\""), "nobody sends to a any more: {shown}");
+    assert!(shown.contains("attempts_total{sink=\"b\",outcome=\"delivered\"} 0\n"), "{shown}");
     let begun = core.clock().now();
     std::fs::write(dir.path().join("other"), "let me in").expect("a file");
     publish.send_replace(Arc::new(targets(&["b"], &dir.path().join("other"))));

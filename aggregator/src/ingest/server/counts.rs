@@ -6,7 +6,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 
 /// Counts of the port, to be registered for `/metrics`; clones share them.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Counts {
     /// Connections that are open.
     pub connections: Gauge,
@@ -32,6 +32,31 @@ pub struct RequestLabels {
     pub answer: &'static str,
 }
 
+/// Why connections are dropped.
+const DROPS: [&str; 4] = ["full", "handshake", "stranger", "idle"];
+/// What requests to each path are answered.
+const ANSWERS: [(&str, &[&str]); 3] = [
+    ("session", &["welcome", "no_common_version", "not_leader", "refused", "busy"]),
+    ("report", &["answer", "unknown_session", "retired", "not_leader", "malformed", "busy"]),
+    ("none", &["method", "content_type", "not_found"]),
+];
+
+impl Default for Counts {
+    /// Every series is there from the start, so that the first of its kind is seen as an increase.
+    fn default() -> Self {
+        let counts = Self { connections: Gauge::default(), dropped: Family::default(), requests: Family::default() };
+        for reason in DROPS {
+            drop(counts.dropped.get_or_create(&DropLabels { reason }));
+        }
+        for (path, answers) in ANSWERS {
+            for answer in answers {
+                drop(counts.requests.get_or_create(&RequestLabels { path, answer }));
+            }
+        }
+        counts
+    }
+}
+
 impl Counts {
     #[cfg(test)]
     pub(super) fn dropped_for(&self, reason: &'static str) -> u64 {
@@ -44,10 +69,15 @@ impl Counts {
     }
 
     pub(super) fn dropped(&self, reason: &'static str) {
+        debug_assert!(DROPS.contains(&reason), "{reason} is none of the reasons");
         self.dropped.get_or_create(&DropLabels { reason }).inc();
     }
 
     pub(super) fn request(&self, path: &'static str, answer: &'static str) {
+        debug_assert!(
+            ANSWERS.iter().any(|(of, answers)| *of == path && answers.contains(&answer)),
+            "{answer} is no answer of {path}"
+        );
         self.requests.get_or_create(&RequestLabels { path, answer }).inc();
     }
 }
