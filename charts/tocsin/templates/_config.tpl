@@ -14,10 +14,6 @@
 {{- define "tocsin.config" -}}
 {{- $settings := .settings -}}
 {{- $namespace := .root.Release.Namespace -}}
-{{- $watched := $settings.watchNamespaces -}}
-{{- if $settings.rbac.namespaceRestriction.enabled -}}
-  {{- $watched = $settings.rbac.namespaceRestriction.namespaces -}}
-{{- end -}}
 {{- $sinks := dict -}}
 {{- range $name, $given := include "tocsin.sinks" $settings | fromYaml -}}
   {{- $sink := omit $given "token" "existingSecret" "existingSecretKey" -}}
@@ -34,11 +30,13 @@
 {{- $config := dict
       "clusterName" $settings.clusterName
       "extraLabels" $settings.extraLabels
-      "watchNamespaces" $watched
+      "restrictToNamespaces" (ternary $settings.rbac.namespaceRestriction.namespaces list $settings.rbac.namespaceRestriction.enabled)
+      "watchNamespaces" $settings.watchNamespaces
       "excludeNamespaces" $settings.excludeNamespaces
       "systemNamespaces" $settings.systemNamespaces
       "rules" $settings.rules
       "agents" (merge (dict
+        "enabled" $settings.hasAgents
         "serviceAccount" (printf "%s/%s" $namespace $settings.names.nodeAgent)
         "daemonSet" (printf "%s/%s" $namespace $settings.names.nodeAgent)
         "podSelector" (include "tocsin.selector.text" (dict "root" .root "component" "node-agent"))

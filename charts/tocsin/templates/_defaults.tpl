@@ -37,6 +37,7 @@ rbac.namespaceRestriction.enabled: false
 rbac.namespaceRestriction.namespaces: []
 rbac.additionalRules: []
 tls.existingSecret: ""
+nodeAgent.enabled: true
 nodeAgent.image.repository: "tocsin/node-agent"
 nodeAgent.image.tag: ""
 nodeAgent.image.digest: ""

@@ -1,7 +1,7 @@
 {{/*
 What the chart goes by, as YAML: the given values, the defaults where there is none (after an upgrade with --reuse-values new
-ones are missing), and aliases under the names that they stand for. Beside them `names` and `aliasesUsed`. What cannot be
-used fails here, all of it at once.
+ones are missing), and aliases under the names that they stand for. Beside them `names`, `aliasesUsed` and `hasAgents`. What
+cannot be used fails here, all of it at once.
 */}}
 {{- define "tocsin.settings" -}}
 {{- $defaults := include "tocsin.defaults" . | fromYaml -}}
@@ -45,6 +45,7 @@ used fails here, all of it at once.
 {{- $_ := set $settings "aliasesUsed" $used -}}
 {{- $_ := set $settings "names" (include "tocsin.names" . | fromYaml) -}}
 {{- $_ := set $settings "logLevel" (lower $settings.logLevel) -}}
+{{- $_ := set $settings "hasAgents" (and $settings.nodeAgent.enabled (not $settings.rbac.namespaceRestriction.enabled)) -}}
 {{- $problems = concat $problems (include "tocsin.problems" $settings | fromYamlArray) -}}
 {{- with $problems -}}
   {{- fail (printf "the values cannot be used:\n  - %s" (join "\n  - " (uniq .))) -}}

@@ -195,7 +195,6 @@ fn a_changed_rule_sink_scope_or_token_rolls_no_pod() {
         "clusterName=other",
         "extraLabels.region=x",
         "reporting.heartbeat=1m",
-        "rbac.namespaceRestriction.enabled=true,rbac.namespaceRestriction.namespaces={a}",
         "networkPolicy.enabled=true",
         "metrics.serviceMonitor.enabled=true",
     ] {

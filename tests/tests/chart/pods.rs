@@ -18,7 +18,7 @@ fn pods(objects: &[Value]) -> Vec<&Value> {
 fn every_pod_is_restricted_and_leaves_its_user_to_the_image() {
     for values in matrix().into_iter().filter(|values| !values.ends_with(USERS_OWN)) {
         let objects = rendered(&with_file(&values));
-        assert_eq!(pods(&objects).len(), 2);
+        assert!(!pods(&objects).is_empty(), "{}", values.display());
         for pod in pods(&objects) {
             let security = json!({"runAsNonRoot": true, "seccompProfile": {"type": "RuntimeDefault"}});
             assert_eq!(pod["securityContext"], security);

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 use tocsin_tests::chart;
 
-use crate::installation::{of_kinds, rendered, with, with_file};
+use crate::installation::{notes, of_kinds, rendered, with, with_file};
 
 /// Without values: who, where, what, which verbs.
 const DEFAULT: &str = "\
@@ -38,9 +38,66 @@ fn a_certificate_of_ones_own_is_only_read() {
 
 #[test]
 fn further_rules_are_the_aggregators() {
-    let rights = rights(&rendered(&with_file(&chart::folder().join("ci/restricted-values.yaml"))));
-    let more = "tocsin-aggregator everywhere: apps/statefulsets get list watch\n";
-    assert_eq!(rights, format!("{more}{DEFAULT}"));
+    let set = [
+        "rbac.additionalRules[0].apiGroups={apps}",
+        "rbac.additionalRules[0].resources={statefulsets}",
+        "rbac.additionalRules[0].verbs={get}",
+    ];
+    let more = "tocsin-aggregator everywhere: apps/statefulsets get\n";
+    assert_eq!(rights(&rendered(&with(&set))), format!("{more}{DEFAULT}"));
+}
+
+/// Of an aggregator without agents, in its own namespace.
+const OWN: &str = "\
+tocsin-aggregator tocsin: apps/deployments tocsin-aggregator get
+tocsin-aggregator tocsin: configmaps tocsin-told-journal tocsin-told-snapshot-0 tocsin-told-snapshot-1 \
+tocsin-told-snapshot-2 tocsin-told-snapshot-3 get patch
+tocsin-aggregator tocsin: configmaps tocsin-trust get patch
+tocsin-aggregator tocsin: coordination.k8s.io/leases create
+tocsin-aggregator tocsin: coordination.k8s.io/leases tocsin-leader get patch
+";
+
+#[test]
+fn without_agents_no_right_is_for_them() {
+    let objects = rendered(&with_file(&chart::folder().join("ci/without-agents-values.yaml")));
+    let expected = format!(
+        "\
+tocsin-aggregator everywhere: namespaces kube-system get
+tocsin-aggregator everywhere: nodes list watch
+tocsin-aggregator everywhere: pods list watch
+{OWN}tocsin-aggregator tocsin: secrets tocsin-serving get patch
+"
+    );
+    assert_eq!(rights(&objects), expected);
+    assert_no_agents(&objects);
+}
+
+#[test]
+fn restricted_to_namespaces_there_is_no_right_in_the_whole_cluster() {
+    let objects = rendered(&with_file(&chart::folder().join("ci/restricted-values.yaml")));
+    let expected = format!(
+        "\
+tocsin-aggregator production: apps/statefulsets get list watch
+tocsin-aggregator production: pods list watch
+tocsin-aggregator staging: apps/statefulsets get list watch
+tocsin-aggregator staging: pods list watch
+{OWN}tocsin-aggregator tocsin: namespaces tocsin get
+tocsin-aggregator tocsin: secrets tocsin-serving get patch
+"
+    );
+    assert_eq!(rights(&objects), expected);
+    assert_eq!(of_kinds(&objects, &["ClusterRole", "ClusterRoleBinding"]).count(), 0);
+    assert_no_agents(&objects);
+    let notes = notes(&with_file(&chart::folder().join("ci/restricted-values.yaml")));
+    assert!(notes.contains("Not seen: other namespaces, and nodes"), "{notes}");
+    assert!(!notes.contains("daemonset/"), "{notes}");
+}
+
+fn assert_no_agents(objects: &[Value]) {
+    let kinds: Vec<_> = objects.iter().filter(|object| object.to_string().contains("tocsin-node-agent")).collect();
+    // Its name stands in the configuration, for when agents are turned on.
+    assert!(kinds.iter().all(|object| object["kind"] == "ConfigMap"), "{kinds:#?}");
+    assert_eq!(of_kinds(objects, &["DaemonSet"]).count(), 0);
 }
 
 /// One line for each resource that a ServiceAccount has rights on.

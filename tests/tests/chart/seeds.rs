@@ -6,7 +6,7 @@ use std::path::Path;
 use serde_json::{Value, json};
 use tocsin_tests::chart::{self, Helm};
 
-use crate::installation::{notes, object};
+use crate::installation::{notes, object, of_kinds};
 
 /// A command as it is in a document.
 struct Line(&'static str);
@@ -186,10 +186,16 @@ rbac:
     let arguments = with_values(folder.path(), line, values);
     let objects = Helm::Four.template(&arguments).expect("it renders");
     Helm::Three.template(&arguments).expect("it renders");
-    assert_eq!(config(&objects)["watchNamespaces"], json!(["production", "staging"]));
-    assert!(object(&objects, "ClusterRole", "-aggregator")["rules"].to_string().contains("statefulsets"));
+    assert_eq!(config(&objects)["restrictToNamespaces"], json!(["production", "staging"]));
+    let roles: Vec<_> =
+        of_kinds(&objects, &["Role"]).filter(|role| role["rules"].to_string().contains("statefulsets")).collect();
+    let namespaces: Vec<_> = roles.iter().map(|role| &role["metadata"]["namespace"]).collect();
+    assert_eq!(namespaces, ["production", "staging"]);
     let notes = notes(&arguments);
-    assert!(notes.contains("rights are still those of the whole cluster"), "{notes}");
+    assert!(
+        notes.contains("Only these namespaces are watched, by the aggregator itself: production, staging."),
+        "{notes}"
+    );
 }
 
 #[test]
