@@ -2,6 +2,8 @@
 //!
 //! `ci/*-values.yaml` of the chart is the matrix; what is asked of every installation is asked of each of them.
 
+#[path = "chart/alerts.rs"]
+mod alerts;
 #[path = "chart/aliases.rs"]
 mod aliases;
 #[path = "chart/bounds.rs"]

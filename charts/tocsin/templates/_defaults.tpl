@@ -92,6 +92,10 @@ metrics.serviceMonitor.labels: {}
 metrics.podMonitor.enabled: false
 metrics.podMonitor.interval: ""
 metrics.podMonitor.labels: {}
+metrics.prometheusRule.enabled: false
+metrics.prometheusRule.labels: {}
+metrics.prometheusRule.runbookUrl: ""
+metrics.prometheusRule.additionalRules: []
 networkPolicy.enabled: false
 networkPolicy.apiServerPorts: [443,6443]
 networkPolicy.metricsFrom: []

@@ -15,6 +15,7 @@ const APIS: &[(&str, &str)] = &[
     ("apps/v1", "DaemonSet"),
     ("apps/v1", "Deployment"),
     ("monitoring.coreos.com/v1", "PodMonitor"),
+    ("monitoring.coreos.com/v1", "PrometheusRule"),
     ("monitoring.coreos.com/v1", "ServiceMonitor"),
     ("networking.k8s.io/v1", "NetworkPolicy"),
     ("policy/v1", "PodDisruptionBudget"),
@@ -197,6 +198,7 @@ fn a_changed_rule_sink_scope_or_token_rolls_no_pod() {
         "reporting.heartbeat=1m",
         "networkPolicy.enabled=true",
         "metrics.serviceMonitor.enabled=true",
+        "metrics.prometheusRule.enabled=true",
     ] {
         assert_eq!(templates(&with(&[set])), before, "{set}");
     }
