@@ -9,6 +9,7 @@ use std::sync::{Arc, OnceLock};
 
 use process::Cost;
 use process::tls::ServerTls;
+use process::watch::Health;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric, NoLabelSet};
 use prometheus_client::metrics::MetricType;
@@ -220,17 +221,26 @@ impl Leading {
     fn encode_watches(&self, out: &mut Out<'_>) -> fmt::Result {
         let now = self.core.clock().mark();
         let watches = self.observed.borrow().watches.clone();
-        let of = |figure: fn(&process::watch::Health) -> u64| {
-            watches.iter().map(move |(name, health)| ([("watch", &**name)], figure(health)))
+        // That of one namespace is called `pods/NAMESPACE`, and there may be many: they are shown as one.
+        let mut alike: BTreeMap<&str, Vec<&Health>> = BTreeMap::new();
+        for (name, health) in &watches {
+            alike.entry(name.split('/').next().unwrap_or(name)).or_default().push(health);
+        }
+        let alike = || alike.iter().map(|(name, healths)| ([("watch", *name)], healths));
+        let of = |figure: fn(&Health) -> u64| {
+            alike().map(move |(watch, healths)| (watch, healths.iter().map(|health| figure(health)).sum()))
         };
-        out.gauges("watch_live", "Whether a watch is open", of(|health| u64::from(health.is_live())))?;
-        let silent =
-            watches.iter().map(|(name, health)| ([("watch", &**name)], now.since(health.last_heard()).as_secs()));
+        let live = alike().map(|(watch, healths)| (watch, u64::from(healths.iter().all(|health| health.is_live()))));
+        out.gauges("watch_live", "Whether a watch is open; of those of single namespaces, whether all are", live)?;
+        let silent = alike().map(|(watch, healths)| {
+            let silent = healths.iter().map(|health| now.since(health.last_heard()).as_secs());
+            (watch, silent.max().unwrap_or_default())
+        });
         out.gauges("watch_silent_seconds", "Since the API server was last heard in a watch", silent)?;
-        out.counters("watch_lists", "Complete LISTs", of(process::watch::Health::lists))?;
-        out.counters("watch_opened", "Opened WATCHes", of(process::watch::Health::watches))?;
-        out.counters("watch_failures", "LISTs and WATCHes that failed", of(process::watch::Health::failures))?;
-        out.counters("watch_skipped", "Objects that could not be read", of(process::watch::Health::skipped))
+        out.counters("watch_lists", "Complete LISTs", of(Health::lists))?;
+        out.counters("watch_opened", "Opened WATCHes", of(Health::watches))?;
+        out.counters("watch_failures", "LISTs and WATCHes that failed", of(Health::failures))?;
+        out.counters("watch_skipped", "Objects that could not be read", of(Health::skipped))
     }
 }
 

@@ -135,6 +135,16 @@ fn agents_watches_and_the_configuration_are_shown() {
 }
 
 #[test]
+fn watches_of_single_namespaces_are_shown_as_one_and_their_names_are_no_labels() {
+    let watches = ["pods/shop", "pods/bank", "nodes"].map(|name| (name.into(), Health::default()));
+    let text = scrape(&core(), Shown { watches: watches.into(), ..Shown::default() });
+    for figure in ["live", "silent_seconds", "lists_total", "opened_total", "failures_total", "skipped_total"] {
+        assert_eq!(value(&text, &format!("tocsin_watch_{figure}{{watch=\"pods\"}}")), 0);
+    }
+    assert!(!text.contains("shop") && !text.contains("bank"), "{text}");
+}
+
+#[test]
 fn the_told_log_is_shown_where_there_is_one() {
     let core = core();
     assert!(!scrape(&core, Shown::default()).contains("told_log"), "in memory nothing is written");
