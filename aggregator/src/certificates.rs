@@ -22,6 +22,7 @@ use process::readiness::Handle;
 use process::tls::{self, ServerTls};
 use rules::Time;
 
+mod examine;
 mod health;
 mod issue;
 mod judge;
@@ -30,6 +31,7 @@ mod material;
 mod plan;
 mod store;
 
+pub use examine::{Examined, Published, Unread, examine};
 pub use health::Health;
 
 use crate::options::CertificateFrom;

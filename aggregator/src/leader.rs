@@ -10,7 +10,7 @@
 
 mod candidate;
 pub mod election;
-mod lease;
+pub(crate) mod lease;
 mod office;
 
 use std::net::{IpAddr, SocketAddr};

@@ -31,6 +31,7 @@ mod cluster_id;
 pub mod config;
 pub mod core;
 pub mod dedupe;
+pub mod doctor;
 pub mod forward;
 pub mod ingest;
 pub mod leader;
@@ -56,7 +57,7 @@ use process::{Clock, Exit, Liveness, Readiness, Shown, Shutdown, Stage, kube_cli
 use crate::certificates::Certificate;
 use crate::config::reload::Reload;
 use crate::metrics::Metrics;
-use crate::options::{Launch, Options};
+use crate::options::{CommandLine, Launch, Task};
 use crate::start::Start;
 
 /// This build, as audit logs see it.
@@ -72,15 +73,20 @@ const BLOCKING_THREADS_MAX: usize = 32;
 
 /// The whole process: reads its options, runs, and says how it ended.
 pub fn main() -> Result<(), Exit> {
-    let Some(options) = command_line::<Options>()? else { return Ok(()) };
-    let launch = options.resolve().map_err(Exit::usage)?;
-    launch.process.begin_logs()?;
+    let Some(options) = command_line::<CommandLine>()? else { return Ok(()) };
+    let task = options.resolve().map_err(Exit::usage)?;
+    if let Task::Run(launch) = &task {
+        launch.process.begin_logs()?;
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(WORKERS)
         .max_blocking_threads(BLOCKING_THREADS_MAX)
         .enable_all()
         .build()?;
-    runtime.block_on(run(launch))
+    match task {
+        Task::Run(launch) => runtime.block_on(run(launch)),
+        Task::Doctor(launch, consultation) => runtime.block_on(doctor::run(launch, consultation)),
+    }
 }
 
 /// Runs one aggregator until a signal has led it through its shutdown, or something failed.

@@ -3,10 +3,12 @@
 use std::ffi::OsString;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
+use std::time::Duration;
 
-use clap::Parser;
+use clap::{Args, Parser, Subcommand, ValueEnum};
 use process::options::{Invalid, ProcessConfig, ProcessOptions, address, invalid, present};
 use rules::name::{is_label, is_object_name};
+use rules::time::parse_span;
 
 use crate::certificates::Origin;
 use crate::leader::Election;
@@ -18,7 +20,33 @@ const TLS_KEY: &str = "/var/run/tocsin/tls/tls.key";
 
 /// Collects what Tocsin's node-agents find, deduplicates it, and tells the outside world, once.
 #[derive(Clone, Debug, Parser)]
-#[command(name = "tocsin-aggregator", version)]
+#[command(name = "tocsin-aggregator", version, args_conflicts_with_subcommands = true)]
+pub struct CommandLine {
+    #[command(flatten)]
+    options: Options,
+    #[command(subcommand)]
+    task: Option<TaskOptions>,
+}
+
+/// What else the program does than to run.
+#[derive(Clone, Debug, Subcommand)]
+enum TaskOptions {
+    /// Looks whether an aggregator with these options could do its work and does it: configuration, API server, clock,
+    /// rights, who leads, agents, certificate, sinks; says what to do about what is wrong, and tells no sink anything
+    Doctor {
+        #[command(flatten)]
+        options: Box<Options>,
+        /// How it is said
+        #[arg(long, value_enum, default_value_t, value_name = "FORM")]
+        output: Form,
+        /// How long to wait for a leader, and for all agents to be connected, 0s to 5m
+        #[arg(long, default_value = "30s", value_name = "DURATION")]
+        patience: String,
+    },
+}
+
+/// The options of the process, whatever it is to do.
+#[derive(Clone, Debug, Args)]
 pub struct Options {
     /// The configuration, YAML; followed as it changes
     #[arg(long, env = "TOCSIN_CONFIG", default_value = "/etc/tocsin/config.yaml", value_name = "FILE")]
@@ -77,6 +105,34 @@ pub struct Options {
     process: ProcessOptions,
 }
 
+/// What the process is to do.
+#[derive(Clone, Debug)]
+pub enum Task {
+    /// To run.
+    Run(Launch),
+    /// To look whether one that is launched so could run, and does.
+    Doctor(Launch, Consultation),
+}
+
+/// How it is looked, and said.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Consultation {
+    /// How it is said.
+    pub form: Form,
+    /// How long what is still coming up is waited for.
+    pub patience: Duration,
+}
+
+/// In which form something is said.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Form {
+    /// Lines for people.
+    #[default]
+    Text,
+    /// One JSON document.
+    Json,
+}
+
 /// What the process goes by: checked, with nothing left to look up but the files.
 #[derive(Clone, Debug)]
 pub struct Launch {
@@ -119,6 +175,24 @@ pub enum CertificateFrom {
         /// The names that agents may use for the aggregator.
         dns_names: Vec<String>,
     },
+}
+
+/// The longest that is waited for what is still coming up.
+const PATIENCE_MAX: Duration = Duration::from_mins(5);
+
+impl CommandLine {
+    /// Checks every option.
+    pub fn resolve(self) -> Result<Task, Invalid> {
+        let Self { options, task } = self;
+        let Some(TaskOptions::Doctor { options, output, patience }) = task else {
+            return options.resolve().map(Task::Run);
+        };
+        let parsed = parse_span(&patience).filter(|patience| *patience <= PATIENCE_MAX);
+        let Some(parsed) = parsed else {
+            return Err(invalid("patience", format!("{patience:?} is no duration from 0s to 5m, for example 30s")));
+        };
+        Ok(Task::Doctor(options.resolve()?, Consultation { form: output, patience: parsed }))
+    }
 }
 
 impl Options {
@@ -258,8 +332,35 @@ fn object_name(option: &'static str, given: String) -> Result<String, Invalid> {
 mod tests {
     use super::*;
 
+    fn task(args: &[&str]) -> Result<Task, Invalid> {
+        CommandLine::try_parse_from(["aggregator"].iter().chain(args)).expect("the options are known").resolve()
+    }
+
     fn resolve(args: &[&str]) -> Result<Launch, Invalid> {
-        Options::try_parse_from(["aggregator"].iter().chain(args)).expect("the options are known").resolve()
+        task(args).map(|task| match task {
+            Task::Run(launch) | Task::Doctor(launch, _) => launch,
+        })
+    }
+
+    #[test]
+    fn the_doctor_is_given_the_options_of_what_it_looks_at() {
+        let Ok(Task::Doctor(launch, consultation)) = task(&["doctor", "--namespace=watch", "--namespace=more"]) else {
+            panic!("it is the doctor");
+        };
+        assert_eq!(&*launch.namespace, "more", "of an option that is given twice the last one counts");
+        assert_eq!(consultation, Consultation { form: Form::Text, patience: Duration::from_secs(30) });
+        let Ok(Task::Doctor(_, consultation)) = task(&["doctor", "--output=json", "--patience=0s"]) else {
+            panic!("it is the doctor");
+        };
+        assert_eq!(consultation, Consultation { form: Form::Json, patience: Duration::ZERO });
+        assert!(matches!(task(&["--namespace=watch"]), Ok(Task::Run(_))));
+        for given in ["soon", "301s"] {
+            let said = task(&["doctor", &format!("--patience={given}")]).expect_err(given).to_string();
+            assert_eq!(said, format!("--patience: {given:?} is no duration from 0s to 5m, for example 30s"));
+        }
+        for args in [&["docter"][..], &["--namespace=a", "doctor"], &["doctor", "--output=xml"], &["--output=json"]] {
+            assert!(CommandLine::try_parse_from(["aggregator"].iter().chain(args)).is_err(), "{args:?}");
+        }
     }
 
     #[test]

@@ -7,6 +7,7 @@ mod stdout;
 mod token;
 mod webhook;
 
+use http::StatusCode;
 use rules::Time;
 
 use crate::config::SinkTarget;
@@ -34,6 +35,15 @@ pub struct Sent {
     pub why: String,
 }
 
+/// How a sink was found when it was tried out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tried {
+    /// The status that it answered; `None` when it did not.
+    pub status: Option<StatusCode>,
+    /// What a batch would have met.
+    pub sent: Sent,
+}
+
 impl Sink {
     /// The sink at `target`. Nothing is opened or read before the first [`Sink::send`].
     pub fn new(target: &SinkTarget) -> Self {
@@ -50,6 +60,16 @@ impl Sink {
             Self::Ingest(endpoint) => ingest::send(endpoint, records, now).await,
             Self::Webhook(endpoint) => webhook::send(endpoint, records, now).await,
             Self::Stdout(stdout) => stdout.send(records).await,
+        }
+    }
+
+    /// Asks without telling anybody anything, as well as that can be: `ingest` takes a batch of no records, and a webhook is
+    /// asked for its HEAD. `None` where nobody is to be asked.
+    pub async fn try_out(&self, now: Time) -> Option<Tried> {
+        match self {
+            Self::Ingest(endpoint) => Some(ingest::try_out(endpoint, now).await),
+            Self::Webhook(endpoint) => Some(endpoint.head(now).await),
+            Self::Stdout(_) => None,
         }
     }
 

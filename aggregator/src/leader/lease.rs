@@ -12,7 +12,7 @@ use super::election::{Claim, LEASE, Record, Why};
 const HOLDER_MAX: usize = 512;
 
 /// What is read in a Lease.
-pub(super) fn record(lease: Stored<Lease>) -> Record {
+pub(crate) fn record(lease: Stored<Lease>) -> Record {
     let Stored { metadata, content: Lease { metadata: LeaseMetadata { annotations }, spec } } = lease;
     let mut holder = spec.holder_identity.unwrap_or_default();
     holder.truncate(holder.floor_char_boundary(HOLDER_MAX));

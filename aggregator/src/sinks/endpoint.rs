@@ -6,16 +6,16 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use http::header;
-use reqwest::{Client, Response, redirect};
+use reqwest::{Client, RequestBuilder, Response, Url, redirect};
 use rules::Time;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::{ClientConfig, RootCertStore};
 use tokio::io::AsyncReadExt as _;
 
-use super::Sent;
 use super::answer::{self, Answer};
 use super::token::TokenFile;
+use super::{Sent, Tried};
 use crate::config::HttpTarget;
 use crate::forward::outbox::Outcome;
 use crate::forward::text::shown;
@@ -44,26 +44,35 @@ impl Endpoint {
     }
 
     /// Posts `body`, a JSON document, under an idempotency key.
-    pub(super) async fn post(&self, key: &str, body: String, now: Time) -> Sent {
+    pub(super) async fn post(&self, key: &str, body: String, now: Time) -> Tried {
+        self.ask(now, |client, url| {
+            client.post(url).header(header::CONTENT_TYPE, "application/json").header("idempotency-key", key).body(body)
+        })
+        .await
+    }
+
+    /// Asks for no more than the head of what is there (RFC 9110 §9.3.2), which changes nothing.
+    pub(super) async fn head(&self, now: Time) -> Tried {
+        self.ask(now, |client, url| client.head(url)).await
+    }
+
+    async fn ask(&self, now: Time, request: impl FnOnce(Client, Url) -> RequestBuilder) -> Tried {
+        let unanswered = |sent| Tried { status: None, sent };
         let client = match self.client().await {
             Ok(client) => client,
-            Err(why) => return Sent::failed(why),
+            Err(why) => return unanswered(Sent::failed(why)),
         };
-        let mut request = client
-            .post(self.target.url.clone())
-            .header(header::CONTENT_TYPE, "application/json")
-            .header("idempotency-key", key)
-            .body(body);
+        let mut request = request(client, self.target.url.clone());
         if let Some(token) = &self.token {
             match token.bearer().await {
                 Ok(bearer) => request = request.header(header::AUTHORIZATION, bearer),
                 // Without a token nobody would know us: the same as being told so.
-                Err(why) => return Sent { outcome: Outcome::Unauthorized, why },
+                Err(why) => return unanswered(Sent { outcome: Outcome::Unauthorized, why }),
             }
         }
         match request.send().await {
-            Ok(response) => read(response, now).await,
-            Err(error) => Sent::failed(explain(error)),
+            Ok(response) => Tried { status: Some(response.status()), sent: read(response, now).await },
+            Err(error) => unanswered(Sent::failed(explain(error))),
         }
     }
 

@@ -3,14 +3,19 @@
 use ring::digest::{Context, SHA256};
 use rules::Time;
 
-use super::{Endpoint, Sent};
+use super::{Endpoint, Sent, Tried};
 use crate::forward::outbox::Record;
 
 /// Sends `records` in one request, in the order of their keys: the same batch is the same bytes under the same key.
 pub(super) async fn send(endpoint: &Endpoint, records: &[Record], now: Time) -> Sent {
     let mut records: Vec<_> = records.iter().collect();
     records.sort_unstable_by(|one, other| one.key.cmp(&other.key));
-    endpoint.post(&batch_key(&records), body(&records), now).await
+    endpoint.post(&batch_key(&records), body(&records), now).await.sent
+}
+
+/// Sends a batch of no records.
+pub(super) async fn try_out(endpoint: &Endpoint, now: Time) -> Tried {
+    endpoint.post(&batch_key(&[]), body(&[]), now).await
 }
 
 /// A key for the batch, made from its records' keys. (Each record's own key is in its body, and is what counts: a batch

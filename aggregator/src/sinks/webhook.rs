@@ -10,7 +10,7 @@ use crate::forward::outbox::Record;
 /// under their keys.
 pub(super) async fn send(endpoint: &Endpoint, records: &[Record], now: Time) -> Sent {
     for record in records {
-        let sent = endpoint.post(&record.key, record.body.to_string(), now).await;
+        let sent = endpoint.post(&record.key, record.body.to_string(), now).await.sent;
         if sent != Sent::DELIVERED {
             return sent;
         }

@@ -1,0 +1,204 @@
+//! What a sink does with a dry run, judged. Pure.
+
+use super::Check;
+use crate::config::{HttpTarget, SinkTarget};
+use crate::forward::outbox::Outcome;
+use crate::forward::text::shown;
+use crate::sinks::Tried;
+
+/// How far one came with a sink.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Reached {
+    /// Its name has no address, and why.
+    NoAddress(String),
+    /// Nobody takes a connection there, and why.
+    NoConnection(String),
+    /// It was asked.
+    Asked(Tried),
+    /// There is nobody to ask: it is standard output.
+    Nobody,
+}
+
+/// What it means, for the sink `name` at `target`, that one came so far.
+pub(super) fn judge(name: &str, target: &SinkTarget, reached: &Reached) -> Check {
+    let check = format!("sink {name}");
+    let (http, is_webhook) = match target {
+        SinkTarget::Ingest(http) => (http, false),
+        SinkTarget::Webhook(http) => (http, true),
+        SinkTarget::Stdout => return Check::ok(check, "it is standard output"),
+    };
+    let host = host(http);
+    match reached {
+        Reached::Nobody => Check::ok(check, "it is standard output"),
+        Reached::NoAddress(why) => Check::failed(
+            check,
+            format_args!("{host} has no address: {}", shown(why)),
+            format_args!(
+                "correct sinks.{name}.url, or look at the cluster's DNS; a NetworkPolicy must let port 53 through"
+            ),
+        ),
+        Reached::NoConnection(why) => Check::failed(
+            check,
+            format_args!("nobody takes a connection at {host}: {}", shown(why)),
+            format_args!("correct sinks.{name}.url, or let the aggregator through firewalls and NetworkPolicies"),
+        ),
+        Reached::Asked(tried) => asked(name, http, is_webhook, tried),
+    }
+}
+
+fn asked(name: &str, http: &HttpTarget, is_webhook: bool, tried: &Tried) -> Check {
+    let (check, host, Tried { status, sent }) = (format!("sink {name}"), host(http), tried);
+    let why = &sent.why;
+    let Some(status) = status else {
+        return match sent.outcome {
+            Outcome::Unauthorized => {
+                let advice = "write the token into it: with the chart, see that the Secret of the sink's token is there and \
+                              has the key";
+                Check::failed(check, why, advice)
+            }
+            _ if why.contains("certificate") || why.contains("caFile") => Check::failed(
+                check,
+                format_args!("{host}: {why}"),
+                format_args!("name the CA that signed its certificate in sinks.{name}.caFile (caBundle of the chart)"),
+            ),
+            _ => Check::failed(
+                check,
+                format_args!("{host}: {why}"),
+                format_args!("look at what is there, and at sinks.{name}.url and .timeout"),
+            ),
+        };
+    };
+    let asked = if is_webhook { "HEAD" } else { "a batch of no records" };
+    match (status.as_u16(), sent.outcome) {
+        (401 | 403, _) => {
+            let advice = match &http.token_file {
+                Some(file) => format!(
+                    "the receiver refuses the token in {}: write the right one into it, or let it do more; it is read \
+                     again when it changes",
+                    file.display()
+                ),
+                None => format!("the receiver wants a token: name its file in sinks.{name}.tokenFile"),
+            };
+            Check::failed(check, format_args!("{host}: {why}"), advice)
+        }
+        (_, Outcome::Delivered) => Check::ok(check, format_args!("{host} takes {asked}: {status}")),
+        // Who lets one in far enough to say that has accepted the token.
+        (_, Outcome::Refused) => Check::ok(check, format_args!("{host} refuses {asked}, and nothing else: {status}")),
+        (405 | 501, _) if is_webhook => Check::ok(
+            check,
+            format_args!("{host} answers, but not to HEAD ({status}): whether it takes records is not known"),
+        ),
+        (_, Outcome::Throttled(_)) => {
+            Check::warning(check, format_args!("{host}: {why}"), "it has too much to do now: try again later")
+        }
+        _ if is_webhook && !status.is_redirection() => Check::warning(
+            check,
+            format_args!("{host}: {why}, when it was asked for HEAD"),
+            format_args!("perhaps it knows POST alone; else correct sinks.{name}.url"),
+        ),
+        _ => Check::failed(
+            check,
+            format_args!("{host}: {why}"),
+            format_args!("correct sinks.{name}.url, or look at the receiver's log"),
+        ),
+    }
+}
+
+/// What is shown of the address: a path may be a secret.
+fn host(http: &HttpTarget) -> String {
+    let port = http.url.port_or_known_default().unwrap_or_default();
+    format!("{}:{port}", http.url.host_str().unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use http::StatusCode;
+
+    use super::super::Outcome::{self as Found, Failed, Ok as Well, Warning};
+    use super::*;
+    use crate::sinks::Sent;
+
+    fn target(token: Option<&str>) -> HttpTarget {
+        HttpTarget {
+            url: "https://hooks.example.com/secret/path".parse().expect("an address"),
+            token_file: token.map(Into::into),
+            ca_file: None,
+            timeout: Duration::from_secs(1),
+        }
+    }
+
+    fn tried(status: u16, outcome: Outcome, why: &str) -> Reached {
+        let status = (status != 0).then(|| StatusCode::from_u16(status).expect("a status"));
+        Reached::Asked(Tried { status, sent: Sent { outcome, why: why.to_owned() } })
+    }
+
+    #[track_caller]
+    fn is(target: &SinkTarget, reached: &Reached, outcome: Found, says: &str) {
+        let check = judge("team", target, reached);
+        assert_eq!(check.outcome, outcome, "{check:?}");
+        let said = format!("{} => {}", check.seen, check.advice);
+        assert!(said.contains(says) && !said.contains("/secret"), "{check:?}");
+        assert_eq!(check.advice.is_empty(), outcome == Well, "{check:?}");
+    }
+
+    #[test]
+    fn what_is_in_the_way_of_both_types_is_named_with_what_to_do() {
+        use Outcome::{Delivered, Failed as NotTaken, Throttled, Unauthorized};
+        for wrap in [SinkTarget::Ingest, SinkTarget::Webhook] {
+            let (with, without) = (wrap(target(Some("/t/token"))), wrap(target(None)));
+            is(&with, &tried(200, Delivered, ""), Well, "hooks.example.com:443 takes");
+            is(&with, &tried(401, Unauthorized, "it answered 401"), Failed, "refuses the token in /t/token: write");
+            is(&with, &tried(403, Unauthorized, "it answered 403"), Failed, "refuses the token in /t/token: write");
+            is(&without, &tried(401, Unauthorized, "it answered 401"), Failed, "name its file in sinks.team.tokenFile");
+            is(
+                &with,
+                &tried(0, Unauthorized, "tokenFile /t/token is empty"),
+                Failed,
+                "is empty => write the token into it",
+            );
+            is(
+                &with,
+                &tried(0, NotTaken, "it cannot be reached: invalid peer certificate"),
+                Failed,
+                "sinks.team.caFile",
+            );
+            is(&with, &tried(0, NotTaken, "it did not answer in time"), Failed, "sinks.team.url and .timeout");
+            is(&with, &tried(302, NotTaken, "it answered 302"), Failed, "correct sinks.team.url");
+            is(&with, &tried(429, Throttled(None), "it answered 429"), Warning, "try again later");
+            is(&with, &Reached::NoAddress("nx".into()), Failed, "hooks.example.com:443 has no address: nx => correct");
+            is(
+                &with,
+                &Reached::NoConnection("refused".into()),
+                Failed,
+                "a connection at hooks.example.com:443: refused",
+            );
+        }
+    }
+
+    #[test]
+    fn one_that_takes_batches_may_refuse_an_empty_one_and_must_be_there() {
+        let ingest = SinkTarget::Ingest(target(None));
+        is(&ingest, &tried(422, Outcome::Refused, "it answered 422"), Well, "refuses a batch of no records");
+        for status in [404, 405, 500] {
+            is(&ingest, &tried(status, Outcome::Failed, "it answered"), Failed, "correct sinks.team.url");
+        }
+    }
+
+    #[test]
+    fn a_webhook_need_not_know_head() {
+        let webhook = SinkTarget::Webhook(target(None));
+        for status in [405, 501] {
+            is(&webhook, &tried(status, Outcome::Failed, "it answered"), Well, "is not known");
+        }
+        for status in [404, 500] {
+            is(&webhook, &tried(status, Outcome::Failed, "it answered"), Warning, "perhaps it knows POST alone");
+        }
+    }
+
+    #[test]
+    fn standard_output_is_always_there() {
+        is(&SinkTarget::Stdout, &Reached::Nobody, Well, "standard output");
+    }
+}
