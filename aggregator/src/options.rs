@@ -191,7 +191,11 @@ impl CommandLine {
         let Some(parsed) = parsed else {
             return Err(invalid("patience", format!("{patience:?} is no duration from 0s to 5m, for example 30s")));
         };
-        Ok(Task::Doctor(options.resolve()?, Consultation { form: output, patience: parsed }))
+        let launch = options.resolve()?;
+        if launch.process.check {
+            return Err(invalid("check", "doctor looks at all that --check looks at, and at more: leave it out"));
+        }
+        Ok(Task::Doctor(launch, Consultation { form: output, patience: parsed }))
     }
 }
 
@@ -358,6 +362,8 @@ mod tests {
             let said = task(&["doctor", &format!("--patience={given}")]).expect_err(given).to_string();
             assert_eq!(said, format!("--patience: {given:?} is no duration from 0s to 5m, for example 30s"));
         }
+        let said = task(&["doctor", "--check"]).expect_err("one of them").to_string();
+        assert_eq!(said, "--check: doctor looks at all that --check looks at, and at more: leave it out");
         for args in [&["docter"][..], &["--namespace=a", "doctor"], &["doctor", "--output=xml"], &["--output=json"]] {
             assert!(CommandLine::try_parse_from(["aggregator"].iter().chain(args)).is_err(), "{args:?}");
         }

@@ -146,6 +146,18 @@ fn wrong_usage_exits_64_and_is_said_once() {
 }
 
 #[test]
+fn the_doctor_says_what_it_could_not_ask_and_exits_1() {
+    let (_folder, [config, cert, key, kubeconfig]) = good();
+    let args = ["doctor", &config, &cert, &key, &kubeconfig, "--patience=0s"];
+    ends(&args, 1, "FAILED   API server");
+    ends(&args, 1, "\nok       sink stdout");
+    ends(&args, 1, "error: 1 of ");
+    ends(&["doctor", "--config=/nowhere", "--context=x"], 1, "=> correct it");
+    ends(&["doctor", "--patience=long"], 64, "--patience: \"long\" is no duration");
+    ends(&["doctor", "--help"], 0, "--patience");
+}
+
+#[test]
 fn a_port_that_is_taken_exits_1() {
     let (_folder, [config, cert, key, kubeconfig]) = good();
     let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port is free");

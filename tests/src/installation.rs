@@ -5,11 +5,13 @@
 //!    in this process                 processes of their own                in this process
 //! ```
 //!
-//! [`replicas`] has a second aggregator beside the first, and what can happen to the one that leads.
+//! [`replicas`] has a second aggregator beside the first, and what can happen to the one that leads; [`consultation`] asks
+//! `doctor` how it all does.
 //!
 //! What starts, ends or asks a process blocks: it is called outside of a runtime, or where nothing else waits. The
 //! processes end with the value.
 
+mod consultation;
 mod metrics;
 mod replicas;
 
@@ -38,6 +40,7 @@ pub const CLUSTER_NAME: &str = "simulated";
 const NAMESPACE: &str = "tocsin";
 const AGENT: &str = "tocsin-node-agent";
 const AGGREGATOR: &str = "tocsin-aggregator";
+const OWN_KUBECONFIG: &str = "aggregator.kubeconfig";
 /// Where the aggregator keeps its certificate, and where agents find its CA.
 const SECRET: &str = "tocsin-tls";
 const CONFIG_MAP: &str = "tocsin-ca";
@@ -173,18 +176,19 @@ impl Installation {
 
     /// Starts the aggregator, again at the addresses that it had.
     pub fn start_aggregator(&mut self) -> Result<()> {
-        let command = self.aggregator_command("aggregator.kubeconfig");
+        let command = self.aggregator_command(None, OWN_KUBECONFIG);
         let (aggregator, addresses) = Self::run_aggregator(AGGREGATOR, command)?;
         (self.aggregator, self.addresses) = (Some(aggregator), addresses);
         Ok(())
     }
 
-    /// An aggregator at the addresses at which there was one before.
-    fn aggregator_command(&self, kubeconfig: &str) -> Command {
+    /// An aggregator at the addresses at which there was one before, to do a task other than to run.
+    fn aggregator_command(&self, task: Option<&str>, kubeconfig: &str) -> Command {
         let Addresses { agents, metrics, api } = &self.addresses;
         let mut command = Command::new(&self.programs.aggregator);
         command
             .env_clear()
+            .args(task)
             .args([format!("--agents-listen={agents}"), format!("--metrics-listen={metrics}")])
             .args([format!("--api-listen={api}"), "--log-level=debug".to_owned()])
             .arg(self.option("--config", "config.yaml"))
@@ -377,7 +381,7 @@ impl Installation {
 
     /// What the processes are given: tokens, configuration.
     fn write_files(&self, rules: &Value) -> Result<()> {
-        for (account, file) in [(AGGREGATOR, "aggregator.kubeconfig"), (replicas::LEADER, replicas::KUBECONFIG)] {
+        for (account, file) in [(AGGREGATOR, OWN_KUBECONFIG), (replicas::LEADER, replicas::KUBECONFIG)] {
             let own = self.cluster.issue_token(Identity::service_account(NAMESPACE, account));
             self.cluster.write_kubeconfig(&self.path(file), Some(&own))?;
         }

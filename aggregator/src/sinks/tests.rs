@@ -370,3 +370,25 @@ fn tls_1(tls: &ServerTls) -> TlsAcceptor {
 fn write(path: &Path, text: &str) {
     std::fs::write(path, text).expect("a file");
 }
+
+#[tokio::test]
+async fn a_sink_is_tried_out_with_its_token_and_without_a_record() {
+    let receiver = Receiver::answering(200, 0).await;
+    let folder = tempfile::tempdir().expect("a folder can be made");
+    let token = folder.path().join("token");
+    std::fs::write(&token, "outside.secret").expect("it can be written");
+    let target = HttpTarget { token_file: Some(token), ..receiver.target() };
+    for target in [SinkTarget::Ingest(target.clone()), SinkTarget::Webhook(target), SinkTarget::Stdout] {
+        let tried = Sink::new(&target).try_out(NOW).await;
+        let taken = Tried { status: Some(StatusCode::OK), sent: Sent::DELIVERED };
+        assert_eq!(tried, (target != SinkTarget::Stdout).then_some(taken));
+    }
+    assert_eq!(receiver.bodies(), [r#"{"records":[]}"#, ""]);
+    let batch: serde_json::Value = serde_json::from_str(&receiver.bodies()[0]).expect("it is JSON");
+    contract::Contract::read().check_named("Batch", &batch);
+    assert_eq!(receiver.header("authorization"), ["Bearer outside.secret", "Bearer outside.secret"]);
+    let methods: Vec<_> = receiver.heard.lock().expect("unpoisoned").iter().map(|heard| heard.method.clone()).collect();
+    assert_eq!(methods, [Method::POST, Method::HEAD]);
+    let keys = receiver.header("idempotency-key");
+    assert!(keys[0].len() == 38 && keys[0].starts_with("batch.") && keys[1] == "-", "{keys:?}");
+}

@@ -9,7 +9,7 @@ use rustix::process::Signal;
 use serde_json::Value;
 use tocsin_aggregator::told_log::keeper;
 
-use super::{Installation, LIMIT, NAMESPACE, TOLD_LOG, path_of, said};
+use super::{AGGREGATOR, Installation, LIMIT, NAMESPACE, OWN_KUBECONFIG, TOLD_LOG, path_of, said};
 use crate::apiserver::{ApiServer, Fault, FaultId, On};
 use crate::processes::{Ended, Process, Programs};
 
@@ -24,16 +24,28 @@ impl Installation {
     pub fn start_two(programs: Programs, nodes: &[&str], rules: &Value) -> Result<Self> {
         let mut installation = Self::prepare(programs, nodes, rules, None)?;
         let command = |installation: &Self, kubeconfig, pod| {
-            let mut command = installation.aggregator_command(kubeconfig);
-            command.args([format!("--pod-name={pod}"), "--pod-ip=127.0.0.1".to_owned()]);
+            let mut command = installation.aggregator_command(None, kubeconfig);
+            command.args(as_pod(pod));
             command
         };
         let (leader, _) = Self::run_aggregator(LEADER, command(&installation, KUBECONFIG, LEADER))?;
         said(&leader, "leading")?;
-        let standby = command(&installation, "aggregator.kubeconfig", STANDBY);
+        let standby = command(&installation, OWN_KUBECONFIG, STANDBY);
         let (standby, addresses) = Self::run_aggregator(STANDBY, standby)?;
         installation.addresses = addresses;
         (installation.leader, installation.aggregator) = (Some(leader), Some(standby));
+        installation.start_agents(nodes)?;
+        Ok(installation)
+    }
+
+    /// As [`Self::start`], with one aggregator that had itself elected.
+    pub fn start_elected(programs: Programs, nodes: &[&str], rules: &Value) -> Result<Self> {
+        let mut installation = Self::prepare(programs, nodes, rules)?;
+        let mut command = installation.aggregator_command(None, OWN_KUBECONFIG);
+        command.args(as_pod(AGGREGATOR));
+        let (aggregator, addresses) = Self::run_aggregator(AGGREGATOR, command)?;
+        said(&aggregator, "leading")?;
+        (installation.aggregator, installation.addresses) = (Some(aggregator), addresses);
         installation.start_agents(nodes)?;
         Ok(installation)
     }
@@ -96,6 +108,11 @@ impl Installation {
     fn leader(&self) -> Result<&Process> {
         self.leader.as_ref().context("there is no leader")
     }
+}
+
+/// What an aggregator is told of its pod.
+pub(super) fn as_pod(name: &str) -> [String; 2] {
+    [format!("--pod-name={name}"), "--pod-ip=127.0.0.1".to_owned()]
 }
 
 fn account(name: &str) -> String {
