@@ -23,6 +23,7 @@ serving: {{ $fullname }}-serving
 trust: {{ $fullname }}-trust
 leader: {{ $fullname }}-leader
 told: {{ $fullname }}-told
+doctor: {{ $fullname }}-doctor
 {{- end -}}
 
 {{/* The ConfigMaps of the told-log, which the aggregator calls so: a list, as YAML. */}}
