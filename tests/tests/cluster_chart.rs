@@ -1,6 +1,6 @@
 //! The chart on a real cluster, by real helm, with the images as they are shipped: it installs with one line into a namespace
 //! that enforces `restricted` Pod Security, tells a real failure, goes on when the leader's pod goes, takes a change over
-//! without rolling a pod, and leaves nothing behind.
+//! without rolling a pod, says itself whether all of it works (`helm test`), and leaves nothing behind.
 
 use std::collections::BTreeSet;
 use std::process::{Command, Stdio};
@@ -20,6 +20,7 @@ const OWN: &str = "tocsin";
 /// Where something breaks.
 const NAMESPACE: &str = "shop";
 const TOKEN: &str = "outside.secret";
+const TEST: [&str; 5] = ["test", OWN, "--namespace", OWN, "--timeout=2m"];
 /// Kinds of the Prometheus operator, which is not there.
 const ABSENT: [&str; 2] = ["ServiceMonitor", "PodMonitor"];
 
@@ -69,6 +70,7 @@ fn play(cluster: &Cluster, runtime: &Runtime, outside: &Receiver) -> Result<()> 
     helm(cluster, &[&["install"], &release[..], &values, &quick].concat()).context("installing")?;
 
     ensure!(own_pods(cluster)?.len() == 3, "an agent and two aggregators: {:?}", own_pods(cluster)?);
+    it_says_itself_whether_it_works(cluster, outside)?;
     cluster.apply(&crashing("first").to_string())?;
     until_told(runtime, outside, "first", "firing")?;
 
@@ -92,6 +94,40 @@ fn play(cluster: &Cluster, runtime: &Runtime, outside: &Receiver) -> Result<()> 
 
     helm(cluster, &["uninstall", OWN, "--namespace", OWN, "--wait"])?;
     Ok(())
+}
+
+/// Both helms: it passes, tells nobody anything and leaves nothing; it fails when the token is refused, and says so; and it passes
+/// again.
+fn it_says_itself_whether_it_works(cluster: &Cluster, outside: &Receiver) -> Result<()> {
+    let (before, pods) = (outside.accepted().len(), own_pods(cluster)?);
+    for with in Helm::BOTH {
+        helm_of(with, cluster, &TEST).with_context(|| format!("{with:?} test\n{}", doctor(cluster)))?;
+        ensure!(own_pods(cluster)? == pods, "{with:?} test leaves {:?} of {pods:?}", own_pods(cluster)?);
+    }
+    let records = |received: &[Received]| received.iter().flat_map(Received::records).count();
+    ensure!(records(&outside.received()) == 0 && before == 0, "somebody was told: {:?}", outside.received());
+
+    outside.require_token("another.secret");
+    let failed = helm_of(Helm::Four, cluster, &TEST);
+    ensure!(failed.is_err(), "helm test passes with a token that is refused");
+    let said = doctor(cluster);
+    let failures: Vec<_> = said.lines().filter(|line| line.starts_with("FAILED ")).collect();
+    ensure!(matches!(failures[..], [one] if one.contains("sink ingest") && one.contains("401 Unauthorized")), "{said}");
+    ensure!(
+        said.contains("=> the receiver refuses the token in /etc/tocsin/tokens/ingest: write the right one"),
+        "{said}"
+    );
+    ensure!(said.contains("ok       agents") && said.contains("1 of 1 are connected"), "{said}");
+    outside.require_token(TOKEN);
+    helm_of(Helm::Four, cluster, &TEST).with_context(|| format!("testing again\n{}", doctor(cluster)))?;
+    ensure!(own_pods(cluster)? == pods, "left: {:?} of {pods:?}", own_pods(cluster)?);
+    Ok(())
+}
+
+/// What the pod of `helm test` says, if it is there.
+fn doctor(cluster: &Cluster) -> String {
+    let said = cluster.kubectl(&["logs", "-n", OWN, &format!("{OWN}-doctor")]);
+    said.unwrap_or_else(|error| format!("{error:#}"))
 }
 
 /// Each is what the real API server accepts, to the last field.
@@ -135,7 +171,11 @@ fn keys(outside: &Receiver, name: &str) -> BTreeSet<String> {
 }
 
 fn helm(cluster: &Cluster, arguments: &[&str]) -> Result<String> {
-    let mut command: Command = cluster.command_in(Helm::Four.program()?);
+    helm_of(Helm::Four, cluster, arguments)
+}
+
+fn helm_of(helm: Helm, cluster: &Cluster, arguments: &[&str]) -> Result<String> {
+    let mut command: Command = cluster.command_in(helm.program()?);
     command.args(arguments).env("KUBECONFIG", cluster.admin_kubeconfig()).env("HOME", cluster.scratch_dir());
     let output = command.stdin(Stdio::null()).output()?;
     let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));

@@ -24,7 +24,7 @@ fn all_is_well_until_nobody_leads_and_nobody_is_told_anything() -> Result<()> {
     let found = installation.consult_pod("30s")?;
     ensure!(found.code == Some(0) && found.error.is_empty(), "{found:#?}\n{}", installation.tails());
     ensure!(found.with("not-applicable") == ["proxy"] && found.with("warning").is_empty(), "{found:#?}");
-    for name in ["configuration", "clock", "leader", "agents", "told-log", "certificate", "sink outside"] {
+    for name in ["configuration", "files", "clock", "leader", "agents", "told-log", "certificate", "sink outside"] {
         ensure!(found.with("ok").contains(&name), "{name} is not among {:?}", found.with("ok"));
     }
     let asked = installation.outside.received();
@@ -99,6 +99,20 @@ fn without_an_api_server_the_rest_is_looked_at_all_the_same() -> Result<()> {
     installation.block_on(installation.cluster.go_down());
     let found = installation.consult()?;
     found.has_failed_for("API server", &["it gives no answer: "])?;
-    ensure!(found.with("ok") == ["configuration", "sink outside"], "{found:#?}");
+    ensure!(found.with("ok") == ["configuration", "files", "sink outside"], "{found:#?}");
+    Ok(())
+}
+
+#[test]
+fn in_namespaces_alone_no_more_is_asked_for_than_is_needed_there() -> Result<()> {
+    let installation = Installation::start_alone(Programs::built()?, NODES, &json!({}), &["shop"])?;
+    for resource in ["nodes", "tokenreviews.authentication.k8s.io"] {
+        installation.cluster.deny(On::resource(resource));
+    }
+    let leads = |metrics: &Metrics| Ok(metrics.sum("tocsin_agents_expected", &[]).is_ok());
+    installation.until_metrics("it leads", leads)?;
+    let found = installation.consult()?;
+    ensure!(found.code == Some(0) && found.with("warning").is_empty(), "{found:#?}\n{}", installation.tails());
+    ensure!(found.with("not-applicable") == ["token review", "leader", "agents", "proxy"], "{found:#?}");
     Ok(())
 }

@@ -22,7 +22,7 @@ use super::{Check, Outcome};
 use crate::BUILD;
 use crate::certificates::examine;
 use crate::config::reload::Reload;
-use crate::config::{Agents, Config, HttpTarget, SinkTarget};
+use crate::config::{Agents, Config, Coverage, HttpTarget, SinkTarget};
 use crate::ingest::identity::Identity;
 use crate::leader::lease;
 use crate::options::Launch;
@@ -49,6 +49,8 @@ pub(super) async fn everything(launch: &Launch, patience: Duration, clock: &Cloc
     let read = read.map(|(_, config)| config).map_err(|error| format!("{error:#}"));
     let mut checks = vec![judge::configuration(&launch.config, &read)];
     let config = read.ok();
+    checks
+        .extend(config.as_ref().map(|config| judge::files(config.check_files().map_err(|error| format!("{error:#}")))));
     let of_sinks = async {
         match &config {
             Some(config) => sinks(config, clock).await,
@@ -76,12 +78,22 @@ async fn cluster(launch: &Launch, config: Option<&Config>, patience: Duration, c
         }
     };
     let mut checks = vec![judge::api_server(&Ok(())), judge::clock(clock.node_offset_millis())];
-    checks.extend(rights(&Right::needed(launch), &client).await);
-    checks.push(match config {
-        Some(Config { agents, .. }) => token_review(agents, &client, clock).await,
-        None => Check::not_applicable("token review", "the configuration cannot be read"),
-    });
-    checks.extend(until_it_is_up(launch, &client, patience, clock).await);
+    match config {
+        Some(Config { coverage, agents, .. }) => {
+            checks.extend(rights(&Right::needed(launch, coverage), &client).await);
+            checks.push(match coverage {
+                Coverage::Agents => token_review(agents, &client, clock).await,
+                _ => Check::not_applicable("token review", "there are no agents"),
+            });
+        }
+        None => {
+            let unknown = |name| Check::not_applicable(name, "the configuration cannot be read");
+            checks.extend(["rights", "token review"].map(unknown));
+        }
+    }
+    // What leads goes by an earlier configuration then, and says so.
+    let coverage = config.map_or(&Coverage::Agents, |config| &config.coverage);
+    checks.extend(until_it_is_up((launch, coverage), &client, patience, clock).await);
     checks
 }
 
@@ -146,10 +158,16 @@ async fn token_review(agents: &Agents, client: &Client, clock: &Clock) -> Check 
 
 /// What an aggregator that has just been installed comes to in a while: looked at until nothing of it has failed, or the
 /// patience is over.
-async fn until_it_is_up(launch: &Launch, client: &Client, patience: Duration, clock: &Clock) -> Vec<Check> {
+async fn until_it_is_up(
+    (launch, coverage): (&Launch, &Coverage),
+    client: &Client,
+    patience: Duration,
+    clock: &Clock,
+) -> Vec<Check> {
     let until = clock.mark() + patience;
     loop {
-        let (mut checks, certificate) = tokio::join!(fleet(launch, client, clock), certificate(launch, client, clock));
+        let (mut checks, certificate) =
+            tokio::join!(fleet(launch, coverage, client, clock), certificate(launch, client, clock));
         checks.extend(certificate);
         let is_well = checks.iter().all(|check| check.outcome != Outcome::Failed);
         if is_well || clock.mark() + AGAIN > until {
@@ -165,13 +183,13 @@ async fn certificate(launch: &Launch, client: &Client, clock: &Clock) -> Vec<Che
 }
 
 /// Who leads, and what it says. One that is alone is asked where these options would have it.
-async fn fleet(launch: &Launch, client: &Client, clock: &Clock) -> Vec<Check> {
+async fn fleet(launch: &Launch, coverage: &Coverage, client: &Client, clock: &Clock) -> Vec<Check> {
     let port = launch.process.metrics_listen.port();
     let Some(election) = &launch.election else {
         let ip = launch.process.metrics_listen.ip();
         let ip = if ip.is_unspecified() { IpAddr::V4(Ipv4Addr::LOCALHOST) } else { ip };
         let alone = Check::not_applicable("leader", "without --pod-name an aggregator is alone");
-        let said = leader(SocketAddr::new(ip, port)).await;
+        let said = leader(SocketAddr::new(ip, port), coverage).await;
         return std::iter::once(alone).chain(said).collect();
     };
     let objects = Objects::new(client.clone(), &launch.namespace, DEADLINE);
@@ -179,20 +197,20 @@ async fn fleet(launch: &Launch, client: &Client, clock: &Clock) -> Vec<Check> {
     let check = fleet::lease(&election.lease, &read, clock.now());
     let address = read.ok().and_then(|record| record.address.parse::<SocketAddr>().ok());
     let said = match address.filter(|_| check.outcome == Outcome::Ok) {
-        Some(address) => leader(SocketAddr::new(address.ip(), port)).await,
+        Some(address) => leader(SocketAddr::new(address.ip(), port), coverage).await,
         None => vec![Check::not_applicable("agents", "nobody leads who could say")],
     };
     std::iter::once(check).chain(said).collect()
 }
 
 /// What the aggregator says of itself whose figures are there.
-async fn leader(address: SocketAddr) -> Vec<Check> {
+async fn leader(address: SocketAddr, coverage: &Coverage) -> Vec<Check> {
     let url = format!("http://{address}/metrics");
     let page = match timeout(DEADLINE, page(&url)).await {
         Ok(page) => page,
         Err(_) => Err(format!("no answer in {} s", DEADLINE.as_secs())),
     };
-    fleet::figures(&url, &page.map(|page| Figures::read(&page)))
+    fleet::figures(&url, &page.map(|page| Figures::read(&page)), coverage)
 }
 
 async fn page(url: &str) -> Result<String, String> {

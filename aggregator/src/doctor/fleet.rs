@@ -7,6 +7,7 @@ use rules::Time;
 use rules::time::write_span;
 
 use super::Check;
+use crate::config::Coverage;
 use crate::forward::text::shown;
 use crate::leader::election::{LEASE, Record};
 
@@ -85,7 +86,7 @@ pub(super) fn lease(name: &str, read: &Result<Record, Failure>, now: Time) -> Ch
 }
 
 /// What the one that leads says, whose figures are at `url`; an error is why it does not.
-pub(super) fn figures(url: &str, said: &Result<Figures, String>) -> Vec<Check> {
+pub(super) fn figures(url: &str, said: &Result<Figures, String>, coverage: &Coverage) -> Vec<Check> {
     let figures = match said {
         Ok(figures) => figures,
         Err(why) => {
@@ -115,13 +116,16 @@ pub(super) fn figures(url: &str, said: &Result<Figures, String>) -> Vec<Check> {
         ),
         None => Check::not_applicable(TOLD_LOG, "what was told is kept in memory, or nobody leads"),
     };
-    vec![agents(url, figures), in_force, told_log]
+    vec![agents(url, figures, coverage), in_force, told_log]
 }
 
-fn agents(url: &str, figures: &Figures) -> Check {
+fn agents(url: &str, figures: &Figures, coverage: &Coverage) -> Check {
     let advice = "look at the node-agents that are not ready: kubectl get pods -o wide, and their logs; after some minutes \
                   an issue AgentSilent names the node";
     match (figures.leads, figures.expected, figures.connected) {
+        (Some(1), ..) if *coverage != Coverage::Agents => {
+            Check::not_applicable(AGENTS, "there are none: the aggregator watches pods itself")
+        }
         (Some(1), Some(0), _) => Check::warning(
             AGENTS,
             "none is expected: no pod of their DaemonSet is on a node",
@@ -150,25 +154,25 @@ mod tests {
         Time::parse("2026-05-01T00:00:20.5Z").expect("a time")
     }
 
-    fn held(holder: &str, address: &str, renewed: &str) -> Result<Record, Failure> {
+    fn held(holder: &str, address: &str, renewed: &str) -> Record {
         let (holder, address, renewed) = (holder.into(), address.into(), renewed.into());
-        Ok(Record { holder, address, renewed, ..Record::default() })
+        Record { holder, address, renewed, ..Record::default() }
     }
 
     #[test]
     fn a_leader_is_one_that_has_renewed_in_time() {
         let (holder, address) = ("pod-a_1", "10.0.0.7:8443");
         for (read, outcome, seen) in [
-            (held(holder, address, "2026-05-01T00:00:05.5Z"), Well, "pod-a_1 at 10.0.0.7:8443, renewed 15s ago"),
-            (held(holder, address, "2026-05-01T00:00:30Z"), Well, "pod-a_1 at 10.0.0.7:8443, renewed 0s ago"),
+            (Ok(held(holder, address, "2026-05-01T00:00:05.5Z")), Well, "pod-a_1 at 10.0.0.7:8443, renewed 15s ago"),
+            (Ok(held(holder, address, "2026-05-01T00:00:30Z")), Well, "pod-a_1 at 10.0.0.7:8443, renewed 0s ago"),
             (
-                held(holder, address, "2026-05-01T00:00:04.5Z"),
+                Ok(held(holder, address, "2026-05-01T00:00:04.5Z")),
                 Failed,
                 "nobody leads: pod-a_1 has not renewed the Lease l for 16s",
             ),
-            (held(holder, address, ""), Failed, "the Lease l of pod-a_1 does not say when it was renewed"),
-            (held("", "", "2026-05-01T00:00:20Z"), Failed, "nobody leads: the Lease l was given up"),
-            (held("x\u{202e}\ny", "", "2026-05-01T00:00:20Z"), Failed, "the Lease l of x y says no address"),
+            (Ok(held(holder, address, "")), Failed, "the Lease l of pod-a_1 does not say when it was renewed"),
+            (Ok(held("", "", "2026-05-01T00:00:20Z")), Failed, "nobody leads: the Lease l was given up"),
+            (Ok(held("x\u{202e}\ny", "", "2026-05-01T00:00:20Z")), Failed, "the Lease l of x y says no address"),
             (Err(Failure::NotFound), Failed, "there is no Lease l: nobody has led yet"),
             (Err(Failure::Forbidden("403: no".into())), Failed, "the Lease l cannot be read: not allowed: 403: no"),
         ] {
@@ -206,6 +210,8 @@ mod tests {
         assert_eq!(outcomes(Figures { leads: Some(0), ..whole }), [Failed, Well, Well]);
         assert_eq!(outcomes(Figures { in_force: Some(0), ..whole }), [Well, Failed, Well]);
         assert_eq!(outcomes(Figures { unwritten: Some(4), ..whole }), [Well, Well, Warning]);
+        let alone = figures("http://x/metrics", &Ok(Figures { expected: Some(0), ..whole }), &Coverage::Cluster);
+        assert_eq!((alone[0].outcome, &*alone[0].name), (NotApplicable, "agents"));
         assert_eq!(outcomes(Figures::default()), [Failed, Failed, NotApplicable]);
         let unread = figures_of(&Err("refused\x1b".into()));
         assert_eq!(
@@ -216,6 +222,6 @@ mod tests {
     }
 
     fn figures_of(said: &Result<Figures, String>) -> Vec<Check> {
-        figures("http://x/metrics", said)
+        figures("http://x/metrics", said, &Coverage::Agents)
     }
 }

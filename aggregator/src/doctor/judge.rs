@@ -49,6 +49,18 @@ pub(super) fn configuration(path: &Path, read: &Result<Config, String>) -> Check
     }
 }
 
+/// Whether the files that the configuration names can be read.
+pub(super) fn files(read: Result<(), String>) -> Check {
+    let name = "files";
+    match read {
+        Ok(()) => Check::ok(name, "all that the configuration names can be read"),
+        Err(why) => {
+            let advice = "put it there: with the chart, the Secret that the values name must exist, and have that key";
+            Check::failed(name, why, advice)
+        }
+    }
+}
+
 /// Whether the API server answers, and knows who asks.
 pub(super) fn api_server(asked: &Result<(), Unasked>) -> Check {
     match asked {
@@ -208,6 +220,12 @@ mod tests {
         let read = configuration(path, &config.map_err(|problems| problems.to_string()));
         is(&read, Well, "/etc/c.yaml: cluster here, sinks a, b");
         is(&configuration(path, &Err("line 1\nline 2".into())), Failed, "line 1 line 2 => correct it");
+    }
+
+    #[test]
+    fn a_file_that_is_missing_is_named() {
+        is(&files(Ok(())), Well, "can be read");
+        is(&files(Err("sinks.x.tokenFile: cannot read /t".into())), Failed, "cannot read /t => put it there");
     }
 
     #[test]

@@ -3,6 +3,7 @@
 
 use super::Check;
 use crate::certificates::Origin;
+use crate::config::Coverage;
 use crate::forward::text::shown;
 use crate::options::{CertificateFrom, Launch};
 use crate::told_log::keeper;
@@ -36,12 +37,15 @@ pub(super) struct Question<'a> {
 /// What the API server said to one: whether, or why it has not said.
 pub(super) type Answer = Result<bool, String>;
 
+const LEASES: &str = "coordination.k8s.io";
+/// What a watch takes.
+const LISTED: &[&str] = &["list", "watch"];
 /// Where nodes say that they live.
 const NODE_LEASES: &str = "kube-node-lease";
 
 impl Right {
-    /// Every right that an aggregator with these options needs.
-    pub fn needed(launch: &Launch) -> Vec<Self> {
+    /// Every right that an aggregator with these options needs, where pods are watched so.
+    pub fn needed(launch: &Launch, coverage: &Coverage) -> Vec<Self> {
         let everywhere = |group, resource, names: &[&str], verbs, purpose| Self {
             namespace: None,
             group,
@@ -50,28 +54,42 @@ impl Right {
             verbs,
             purpose,
         };
-        let own = |group, resource, names: Vec<String>, verbs, purpose| Self {
-            namespace: Some(launch.namespace.clone()),
+        let within = |namespace: &str, group, resource, names, verbs, purpose| Self {
+            namespace: Some(namespace.to_owned()),
             group,
             resource,
             names,
             verbs,
             purpose,
         };
-        let mut rights = vec![
-            everywhere("", "pods", &[], &["get", "list", "watch"], "to see pods that no agent sees"),
-            everywhere("", "nodes", &[], &["list", "watch"], "to see nodes"),
-            everywhere("", "namespaces", &["kube-system"], &["get"], "to know which cluster this is"),
-            everywhere("authentication.k8s.io", "tokenreviews", &[], &["create"], "to know who an agent is"),
-            Self {
-                namespace: Some(NODE_LEASES.to_owned()),
-                group: LEASES,
-                resource: "leases",
-                names: Vec::new(),
-                verbs: &["get"],
-                purpose: "to know whether a node lives whose agent is silent",
-            },
-        ];
+        let own =
+            |group, resource, names, verbs, purpose| within(&launch.namespace, group, resource, names, verbs, purpose);
+        let nodes = everywhere("", "nodes", &[], LISTED, "to see nodes");
+        let cluster = everywhere("", "namespaces", &["kube-system"], &["get"], "to know which cluster this is");
+        let pods = "to see what happens to pods";
+        let mut rights = match coverage {
+            Coverage::Agents => vec![
+                everywhere("", "pods", &[], &["get", "list", "watch"], "to see pods that no agent sees"),
+                nodes,
+                cluster,
+                everywhere("authentication.k8s.io", "tokenreviews", &[], &["create"], "to know who an agent is"),
+                within(
+                    NODE_LEASES,
+                    LEASES,
+                    "leases",
+                    Vec::new(),
+                    &["get"],
+                    "to know whether a silent agent's node lives",
+                ),
+            ],
+            Coverage::Cluster => vec![everywhere("", "pods", &[], LISTED, pods), nodes, cluster],
+            Coverage::Namespaces(names) => {
+                let id = vec![launch.namespace.clone()];
+                let of = |name| within(name, "", "pods", Vec::new(), LISTED, pods);
+                let id = own("", "namespaces", id, &["get"], "to know which installation this is");
+                names.iter().map(|name| of(name)).chain([id]).collect()
+            }
+        };
         if let CertificateFrom::Secret { name, origin, config_map, .. } = &launch.certificate {
             let verbs: &[_] = if *origin == Origin::Made { &["get", "patch"] } else { &["get"] };
             rights.push(own("", "secrets", vec![name.clone()], verbs, "to keep the certificate that agents are shown"));
@@ -143,8 +161,6 @@ impl Right {
     }
 }
 
-const LEASES: &str = "coordination.k8s.io";
-
 #[cfg(test)]
 mod tests {
     use clap::Parser as _;
@@ -154,12 +170,16 @@ mod tests {
     use crate::options::{CommandLine, Task};
 
     fn needed(args: &[&str]) -> Vec<String> {
+        needed_for(&Coverage::Agents, args)
+    }
+
+    fn needed_for(coverage: &Coverage, args: &[&str]) -> Vec<String> {
         let parsed = CommandLine::try_parse_from(["aggregator"].iter().chain(args)).expect("the options are known");
         let Ok(Task::Run(launch)) = parsed.resolve() else { panic!("they are valid") };
         let line = |right: &Right| {
             format!("{} {} {} {}", right.place(), right.full_resource(), right.names.join(" "), right.verbs.join(" "))
         };
-        Right::needed(&launch).iter().map(line).collect()
+        Right::needed(&launch, coverage).iter().map(line).collect()
     }
 
     #[test]
@@ -178,6 +198,16 @@ mod tests {
         assert_eq!(needed(&["--tls-existing-secret=s"])[5..], ["in tocsin secrets s get"]);
         let told = "in tocsin configmaps t-journal t-snapshot-0 t-snapshot-1 t-snapshot-2 t-snapshot-3 get patch";
         assert_eq!(needed(&["--told-log=t"])[5..], [told]);
+    }
+
+    #[test]
+    fn without_agents_no_right_is_for_them_and_in_namespaces_none_is_beside_them() {
+        let everywhere =
+            ["everywhere pods  list watch", "everywhere nodes  list watch", "everywhere namespaces kube-system get"];
+        assert_eq!(needed_for(&Coverage::Cluster, &[]), everywhere);
+        let namespaces = Coverage::Namespaces(["a".into(), "b".into()].into());
+        let within = ["in a pods  list watch", "in b pods  list watch", "in watch namespaces watch get"];
+        assert_eq!(needed_for(&namespaces, &["--namespace=watch"]), within);
     }
 
     fn maps() -> Right {

@@ -375,9 +375,9 @@ fn write(path: &Path, text: &str) {
 async fn a_sink_is_tried_out_with_its_token_and_without_a_record() {
     let receiver = Receiver::answering(200, 0).await;
     let folder = tempfile::tempdir().expect("a folder can be made");
-    let token = folder.path().join("token");
-    std::fs::write(&token, "outside.secret").expect("it can be written");
-    let target = HttpTarget { token_file: Some(token), ..receiver.target() };
+    let file = folder.path().join("token");
+    std::fs::write(&file, "outside.secret").expect("it can be written");
+    let target = HttpTarget { token_file: Some(file), ..receiver.target() };
     for target in [SinkTarget::Ingest(target.clone()), SinkTarget::Webhook(target), SinkTarget::Stdout] {
         let tried = Sink::new(&target).try_out(NOW).await;
         let taken = Tried { status: Some(StatusCode::OK), sent: Sent::DELIVERED };

@@ -40,7 +40,7 @@ impl Installation {
 
     /// As [`Self::start`], with one aggregator that had itself elected.
     pub fn start_elected(programs: Programs, nodes: &[&str], rules: &Value) -> Result<Self> {
-        let mut installation = Self::prepare(programs, nodes, rules)?;
+        let mut installation = Self::prepare(programs, nodes, rules, None)?;
         let mut command = installation.aggregator_command(None, OWN_KUBECONFIG);
         command.args(as_pod(AGGREGATOR));
         let (aggregator, addresses) = Self::run_aggregator(AGGREGATOR, command)?;

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Output};
 
 use k8s_openapi::ByteString;
 use serde_json::Value;
@@ -70,9 +70,22 @@ fn arguments_that_the_chart_has_itself_can_be_given_again() {
 
 /// Runs the program of a workload's pod with `--check`, its mounts in a folder of this machine. The error is what it says.
 pub(crate) fn checked(kind: &str, name: &str, arguments: &[String]) -> Result<(), String> {
+    let Output { status, stdout, stderr } = run(kind, name, arguments);
+    if status.success() { Ok(()) } else { Err(String::from_utf8_lossy(&[stdout, stderr].concat()).into_owned()) }
+}
+
+/// What the program says that a pod runs once, with all that is rendered for it.
+pub(crate) fn said_of(kind: &str, name: &str, arguments: &[String]) -> String {
+    let Output { stdout, stderr, .. } = run(kind, name, arguments);
+    String::from_utf8_lossy(&[stdout, stderr].concat()).into_owned()
+}
+
+/// What runs as long as it is wanted is only checked.
+fn run(kind: &str, name: &str, arguments: &[String]) -> Output {
     let programs = Programs::built().expect("they can be built");
     let objects = rendered(arguments);
-    let pod = &object(&objects, kind, name)["spec"]["template"]["spec"];
+    let spec = &object(&objects, kind, name)["spec"];
+    let (pod, task) = if kind == "Pod" { (spec, None) } else { (&spec["template"]["spec"], Some("--check")) };
     let container = &pod["containers"][0];
     let machine = TempDir::new().expect("a folder can be made");
     let list = |list: &Value| list.as_array().cloned().unwrap_or_default();
@@ -91,7 +104,7 @@ pub(crate) fn checked(kind: &str, name: &str, arguments: &[String]) -> Result<()
     fs::write(&kubeconfig, KUBECONFIG).expect("it can be written");
     let program = if kind == "DaemonSet" { programs.node_agent } else { programs.aggregator };
     let mut command = Command::new(program);
-    command.env_clear().env("TOCSIN_KUBECONFIG", kubeconfig).arg("--check");
+    command.env_clear().env("TOCSIN_KUBECONFIG", kubeconfig).args(task);
     for argument in list(&container["args"]) {
         let argument = argument.as_str().expect("a text").to_owned();
         let (option, value) = argument.split_once('=').unwrap_or((&argument, ""));
@@ -109,9 +122,7 @@ pub(crate) fn checked(kind: &str, name: &str, arguments: &[String]) -> Result<()
         };
         command.env(variable["name"].as_str().expect("a name"), value);
     }
-    let output = command.output().expect("it starts");
-    let said = [output.stdout, output.stderr].concat();
-    if output.status.success() { Ok(()) } else { Err(String::from_utf8_lossy(&said).into_owned()) }
+    command.output().expect("it starts")
 }
 
 /// What a kubelet would put into a volume.
@@ -126,7 +137,10 @@ fn files(volume: &Value, objects: &[Value]) -> Vec<(String, String)> {
     }
     if let Some(secret) = volume.get("secret") {
         let Some(rendered) = named("Secret", &secret["secretName"]) else {
-            // One of the user's own: it has the keys that are asked for.
+            // One of the user's own: it has the keys that are asked for, unless the pod starts without it.
+            if secret["optional"] == true {
+                return Vec::new();
+            }
             let items = secret["items"].as_array().into_iter().flatten();
             return items.map(|item| (text(&item["path"]), "outside.secret".to_owned())).collect();
         };

@@ -1,11 +1,15 @@
 //! Who may do what, to the letter: a right that is added shows here.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
+use clap::Parser as _;
 use serde_json::Value;
+use tocsin_aggregator::config::Config;
+use tocsin_aggregator::doctor::rights::Right;
+use tocsin_aggregator::options::{CommandLine, Task};
 use tocsin_tests::chart;
 
-use crate::installation::{notes, of_kinds, rendered, with, with_file};
+use crate::installation::{matrix, notes, object, of_kinds, rendered, with, with_file};
 
 /// Without values: who, where, what, which verbs.
 const DEFAULT: &str = "\
@@ -98,6 +102,40 @@ fn assert_no_agents(objects: &[Value]) {
     // Its name stands in the configuration, for when agents are turned on.
     assert!(kinds.iter().all(|object| object["kind"] == "ConfigMap"), "{kinds:#?}");
     assert_eq!(of_kinds(objects, &["DaemonSet"]).count(), 0);
+}
+
+/// The doctor asks for each right that the chart grants, and for no other: neither can have one that the other has not.
+#[test]
+fn the_rights_are_those_that_the_program_says_it_needs() {
+    for values in matrix() {
+        let arguments = with_file(&values);
+        let objects = rendered(&arguments);
+        let container = &object(&objects, "Deployment", "-aggregator")["spec"]["template"]["spec"]["containers"][0];
+        let args = container["args"].as_array().expect("arguments").iter().map(|arg| arg.as_str().expect("a text"));
+        let pod = ["--pod-name=a", "--pod-ip=::1", "--namespace=tocsin"];
+        let parsed = CommandLine::try_parse_from(["aggregator"].into_iter().chain(args).chain(pod));
+        let Ok(Task::Run(launch)) = parsed.expect("options that are known").resolve() else { panic!("it runs") };
+        let file = object(&objects, "ConfigMap", "-config")["data"]["config.yaml"].as_str().expect("a file");
+        let config =
+            Config::parse(file, "tocsin").unwrap_or_else(|problems| panic!("{}: {problems}", values.display()));
+        let needed = Right::needed(&launch, &config.coverage);
+        let line = |right: &Right| {
+            let place = right.namespace.as_deref().unwrap_or("everywhere");
+            let group = if right.group.is_empty() { String::new() } else { format!("{}/", right.group) };
+            let rest = right.names.iter().map(String::as_str).chain(right.verbs.iter().copied());
+            let rest = rest.collect::<Vec<_>>().join(" ");
+            format!("{place}: {group}{} {rest}", right.resource)
+        };
+        let needed: BTreeSet<_> = needed.iter().map(line).collect();
+        let granted = rights(&objects);
+        let name = object(&objects, "Deployment", "-aggregator")["metadata"]["name"].as_str().expect("a name");
+        let granted: BTreeSet<_> =
+            granted.lines().filter_map(|line| line.strip_prefix(name)?.strip_prefix(' ')).collect();
+        // What the user adds is the user's.
+        let is_added = |line: &&str| line.contains(" apps/statefulsets ");
+        let granted: BTreeSet<_> = granted.into_iter().filter(|line| !is_added(line)).map(str::to_owned).collect();
+        assert_eq!(granted, needed, "{}", values.display());
+    }
 }
 
 /// One line for each resource that a ServiceAccount has rights on.
