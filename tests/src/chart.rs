@@ -21,7 +21,7 @@ use anyhow::{Context as _, Result};
 
 pub use aliases::Aliases;
 pub use helm::Helm;
-pub use prometheus::Prometheus;
+pub use prometheus::{Prometheus, Scraping};
 pub use values::Entry;
 
 /// A generated file: its path, and what is to be in it.

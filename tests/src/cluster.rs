@@ -26,7 +26,7 @@ mod pki;
 mod process_id;
 mod processes;
 mod services;
-mod wait;
+pub(crate) mod wait;
 
 use std::ffi::OsStr;
 use std::fs;

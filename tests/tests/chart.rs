@@ -8,6 +8,8 @@ mod alerts;
 mod aliases;
 #[path = "chart/bounds.rs"]
 mod bounds;
+#[path = "chart/dashboard.rs"]
+mod dashboard;
 #[path = "chart/doctor.rs"]
 mod doctor;
 #[path = "chart/installation.rs"]

@@ -96,6 +96,9 @@ metrics.prometheusRule.enabled: false
 metrics.prometheusRule.labels: {}
 metrics.prometheusRule.runbookUrl: ""
 metrics.prometheusRule.additionalRules: []
+metrics.dashboard.enabled: false
+metrics.dashboard.labels: {"grafana_dashboard":"1"}
+metrics.dashboard.annotations: {}
 networkPolicy.enabled: false
 networkPolicy.apiServerPorts: [443,6443]
 networkPolicy.metricsFrom: []

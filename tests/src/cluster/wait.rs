@@ -22,7 +22,7 @@ impl Stopwatch {
 }
 
 /// Calls `probe` until it gives a value. `Ok(None)` and errors mean "not yet"; past `limit` the last error is told.
-pub(super) fn until<T>(what: &str, limit: Duration, mut probe: impl FnMut() -> Result<Option<T>>) -> Result<T> {
+pub(crate) fn until<T>(what: &str, limit: Duration, mut probe: impl FnMut() -> Result<Option<T>>) -> Result<T> {
     let watch = Stopwatch::start();
     loop {
         let looked = probe();

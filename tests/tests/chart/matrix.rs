@@ -200,6 +200,7 @@ fn a_changed_rule_sink_scope_or_token_rolls_no_pod() {
         "networkPolicy.enabled=true",
         "metrics.serviceMonitor.enabled=true",
         "metrics.prometheusRule.enabled=true",
+        "metrics.dashboard.enabled=true",
     ] {
         assert_eq!(templates(&with(&[set])), before, "{set}");
     }
