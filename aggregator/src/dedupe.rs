@@ -165,13 +165,13 @@ impl Dedupe {
         self.take_in_all(observer, ends, now);
     }
 
-    /// A full report of `observer` was taken in whole. What it did not name is not seen by anybody any more; what was
+    /// A full report of `observer` was taken in whole. What is not `named` in it is not seen by anybody any more; what was
     /// held after a cause ended is confirmed by it.
-    pub fn on_full_report(&mut self, observer: &Observer, absent: &[FindingId], now: Time) {
-        self.shed.forget(observer, absent);
-        let absent = absent.iter().map(|&finding| MemberId { observer: Arc::clone(observer), finding });
-        let absent: Vec<_> = absent.chain(self.unnamed_of(observer)).collect();
-        for id in absent {
+    pub fn on_full_report(&mut self, observer: &Observer, named: &HashSet<FindingId>, now: Time) {
+        self.shed.retain(observer, named);
+        let on_node = self.by_node.get(observer).into_iter().flatten();
+        let absent = on_node.filter(|id| id.observer == *observer && !named.contains(&id.finding));
+        for id in absent.cloned().collect::<Vec<_>>() {
             self.on_unseen(id, now);
         }
         let held: Vec<_> = self.by_node.get(observer).into_iter().flatten().cloned().collect();
@@ -187,7 +187,8 @@ impl Dedupe {
 
     /// A session of `observer` begins anew; up to then it has reported what it saw.
     pub fn on_session(&mut self, observer: &Observer, saw_until: Time) {
-        self.saw_until.insert(Arc::clone(observer), saw_until);
+        let known = self.saw_until.entry(Arc::clone(observer)).or_insert(saw_until);
+        *known = saw_until.max(*known);
     }
 
     /// A node is no more: what was seen on it is over when its hold has passed.

@@ -170,10 +170,7 @@ impl Standing {
 
 impl Leading {
     fn encode_findings(&self, out: &mut Out<'_>, figures: &Figures) -> fmt::Result {
-        let (strength, shed) = {
-            let Shown { strength, shed, .. } = &*self.observed.borrow();
-            (*strength, *shed)
-        };
+        let Shown { strength, uncovered, shed, watches: _ } = self.observed.borrow().clone();
         out.counter("findings_observed", "Findings observed, each incarnation once", figures.observed)?;
         let decided = figures.decided.iter().map(|(decision, count)| {
             let state = if decision.is_final() { "final" } else { "pending" };
@@ -197,6 +194,11 @@ impl Leading {
             strength.connected as u64,
         )?;
         out.gauge("agents_silent", "Of these, how many were not", strength.silent as u64)?;
+        out.gauge(
+            "agents_uncovered",
+            "Nodes on which none is heard, whether expected or not, and whose pods nobody else looks at",
+            uncovered as u64,
+        )?;
         out.gauge(
             "resyncing",
             "Whether issues wait for agents that have not reported since the start",

@@ -6,29 +6,33 @@
 pub mod doubt;
 pub mod fleet;
 pub mod sight;
+pub mod stand_in;
 mod watches;
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures::StreamExt as _;
 use futures::stream::FuturesUnordered;
 use kube::Client;
+use process::watch::{self, Failure, Listing, list_once};
 use process::{Clock, Pulse, Readiness};
 use rules::name::is_object_name;
 use rules::view::Meta;
-use rules::{FindingId, Time};
+use rules::{FindingId, Pod, Time};
 use serde::Deserialize;
 use tokio::sync::watch as published;
 
 use self::doubt::{LOOK_AGAIN, Verdict};
 use self::fleet::Strength;
 use self::sight::{Sight, Steps};
+use self::stand_in::{Look, StandIns};
 pub use self::watches::Healths;
 use self::watches::{Seen, Watches};
 use crate::config::{Config, Coverage};
 use crate::core::Core;
+use crate::pipeline::Pipeline;
 
 /// The aggregator's own watches, and what it makes of them.
 pub struct Observe {
@@ -38,6 +42,7 @@ pub struct Observe {
     readiness: Readiness,
     coverage: Coverage,
     sight: Sight,
+    stand_ins: StandIns,
     watches: Watches,
     shown: published::Sender<Shown>,
 }
@@ -47,6 +52,8 @@ pub struct Observe {
 pub struct Shown {
     /// The agents.
     pub strength: Strength,
+    /// Nodes on which no agent is heard, and whose pods nobody else looks at.
+    pub uncovered: usize,
     /// Findings of the aggregator's own that had no room.
     pub shed: u64,
     /// Its watches.
@@ -78,6 +85,7 @@ impl Observe {
         Self {
             coverage: in_force.coverage.clone(),
             sight: sight(&in_force, core.clock().now()),
+            stand_ins: StandIns::new(Arc::clone(&in_force.settings.rules), fastrand::u64(..)),
             watches,
             shown: published::Sender::new(shown),
             readiness: readiness.clone(),
@@ -95,7 +103,7 @@ impl Observe {
     /// Observes until it is dropped; `pulse` beats on every turn.
     pub async fn run(mut self, pulse: Pulse) -> anyhow::Result<()> {
         self.adopt();
-        let mut leases = FuturesUnordered::new();
+        let (mut leases, mut looks) = (FuturesUnordered::new(), FuturesUnordered::new());
         loop {
             pulse.beat();
             let deadline = self.next_deadline();
@@ -108,6 +116,11 @@ impl Observe {
                     Seen::Agents(event) => self.sight.on_agents(event, now()),
                 },
                 Some((id, verdict)) = leases.next() => self.sight.on_verdict(id, verdict),
+                Some((look, listing)) = looks.next() => {
+                    let stand_ins = &mut self.stand_ins;
+                    self.core.with(|pipeline, now| stand_ins.on_looked(&look, listing, pipeline, now));
+                    Steps::default()
+                }
                 Ok(()) = self.config.changed() => self.configure(now()),
                 () = clock.sleep_until(deadline) => self.tick(now()),
             };
@@ -116,6 +129,7 @@ impl Observe {
                 self.watches.list_again(collection);
             }
             leases.extend(ask.into_iter().map(|(id, node)| read_lease(self.client.clone(), clock.clone(), id, node)));
+            looks.extend(self.stand_ins.looks(now()).into_iter().map(|look| look_at(self.client.clone(), look)));
             if !findings.is_empty() || !gone.is_empty() {
                 self.core.with(|pipeline, now| {
                     for node in &gone {
@@ -138,6 +152,7 @@ impl Observe {
 
     fn next_deadline(&self) -> Time {
         let deadline = self.sight.next_deadline();
+        let deadline = self.stand_ins.next_deadline().map_or(deadline, |look| look.min(deadline));
         let (is_resyncing, now) = self.core.quietly(|pipeline, now| (pipeline.dedupe().is_resyncing(), now));
         if is_resyncing { deadline.min(now + RESYNC_POLL) } else { deadline }
     }
@@ -151,17 +166,27 @@ impl Observe {
             let expected = self.sight.expected().unwrap_or_else(|| vec![Arc::from("")]);
             self.core.with(|pipeline, now| pipeline.on_expected(expected.iter().map(|node| &**node), now));
         }
-        if let Some(reporters) = self.sight.reporters() {
-            self.core.with(|pipeline, now| pipeline.on_nodes_known(&reporters, now));
+        if self.sight.sees_all_pods() {
+            self.core.with(Pipeline::on_no_agents);
+        } else if let Some(nodes) = self.sight.nodes() {
+            self.core.with(|pipeline, now| pipeline.on_nodes_known(&nodes, now));
+        }
+        if let Some(nodes) = self.sight.without_agent(&heard, now) {
+            self.stand_ins.want(&nodes, self.config.borrow().settings.heartbeat, now);
         }
         let steps = self.sight.on_tick(&heard, now);
-        let strength = self.sight.strength(&heard, now);
-        self.shown.send_replace(Shown { strength, shed: self.sight.shed(), watches: self.watches.healths() });
+        self.shown.send_replace(Shown {
+            strength: self.sight.strength(&heard, now),
+            uncovered: self.stand_ins.uncovered(),
+            shed: self.sight.shed() + self.stand_ins.shed(),
+            watches: self.watches.healths(),
+        });
         steps
     }
 
     fn configure(&mut self, now: Time) -> Steps {
         let config = Arc::clone(&self.config.borrow_and_update());
+        self.stand_ins.configure(&config.settings.rules);
         if config.coverage == self.coverage {
             return self.sight.configure(&config.settings.rules, config.settings.heartbeat, now);
         }
@@ -169,6 +194,7 @@ impl Observe {
         self.coverage = config.coverage.clone();
         self.watches = Watches::new(&config, &self.client, self.core.clock(), &self.readiness);
         self.sight = sight(&config, now);
+        self.stand_ins.want(&BTreeSet::new(), config.settings.heartbeat, now);
         self.adopt();
         Steps::default()
     }
@@ -178,6 +204,17 @@ impl Observe {
 fn sight(config: &Config, now: Time) -> Sight {
     let Config { settings, coverage, agents, .. } = config;
     Sight::new(&settings.rules, coverage.clone(), Arc::clone(&agents.daemon_set.name), settings.heartbeat, now)
+}
+
+/// Lists a node's pods.
+async fn look_at(client: Client, look: Look) -> (Look, Result<Listing<Pod>, Failure>) {
+    if !is_object_name(&look.node) {
+        return (look, Err(Failure::Unusable("no node can have that name".into())));
+    }
+    let field_selector = Some(format!("spec.nodeName={}", look.node));
+    let options = watch::Options { field_selector, ..watch::Options::default() };
+    let listing = list_once(client, &options, look.version.clone()).await;
+    (look, listing)
 }
 
 /// Looks at a node's Lease twice.

@@ -2,7 +2,7 @@
 //!
 //! Pure: the shell moves values between this and the sockets, and virtual time drives it in tests.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 
 use rules::{Finding, FindingId, Time};
@@ -105,8 +105,8 @@ impl Pipeline {
             Err(reply) => return reply,
         };
         self.dedupe.on_findings(&node, taken.new, now);
-        if let Some(absent) = taken.full {
-            self.dedupe.on_full_report(&node, &absent, now);
+        if let Some(named) = taken.full {
+            self.dedupe.on_full_report(&node, &named, now);
         }
         self.carry_out(now);
         self.sessions.reply(&node, config_hash)
@@ -118,6 +118,26 @@ impl Pipeline {
         let revision = self.own_revision;
         let entries = findings.into_iter().map(|finding| Entry { revision, finding }).collect();
         self.dedupe.on_findings(&Arc::from(""), entries, now);
+        self.carry_out(now);
+    }
+
+    /// The agent of `node` is not heard, and somebody begins to stand in for it, as an agent that starts anew would: what is
+    /// open there, for its rules to go on with.
+    pub fn on_stand_in(&mut self, node: &Arc<str>) -> Vec<Finding> {
+        if let Some(until) = self.sessions.saw_until(node) {
+            self.dedupe.on_session(node, until);
+        }
+        self.sessions.suspend(node);
+        self.dedupe.open_findings(node).cloned().collect()
+    }
+
+    /// Who stands in for the agent of `node` has looked at all of its pods: what has changed, and all that is there.
+    pub fn on_looked(&mut self, node: &Arc<str>, changes: Vec<Finding>, there: &HashSet<FindingId>, now: Time) {
+        // No revision: what the agent has told by itself is not settled by this.
+        let entries = changes.into_iter().map(|finding| Entry { revision: 0, finding }).collect();
+        self.dedupe.on_findings(node, entries, now);
+        self.dedupe.on_full_report(node, there, now);
+        self.dedupe.on_session(node, now);
         self.carry_out(now);
     }
 
@@ -210,10 +230,19 @@ impl Pipeline {
         &self.dedupe
     }
 
-    /// From these nodes agents can report, and from no others.
+    /// These nodes are there, and no others.
     pub fn on_nodes_known(&mut self, nodes: &BTreeSet<Arc<str>>, now: Time) {
         self.dedupe.on_nodes_known(nodes, now);
         self.carry_out(now);
+    }
+
+    /// There are no agents, and all that they would see is seen by the aggregator itself: what they told is over when its
+    /// hold has passed.
+    pub fn on_no_agents(&mut self, now: Time) {
+        let heard = self.sessions.heard().map(|(node, _)| Arc::clone(node));
+        for node in heard.chain(self.dedupe.observers()).collect::<BTreeSet<_>>() {
+            self.on_node_gone(&node, now);
+        }
     }
 
     /// The aggregator's own rules went on with these of [`Dedupe::own_findings`].

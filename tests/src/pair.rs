@@ -52,8 +52,7 @@ pub struct Pair {
     /// The objects that the told-log is kept in; `None` where an aggregator has its memory only.
     pub cabinet: Option<Cabinet>,
     settings: Settings,
-    /// Whether there are no agents, and the aggregator watches all pods.
-    is_alone: bool,
+    watch: aggregator::Watch,
     now: Time,
     lives: u64,
 }
@@ -105,15 +104,24 @@ impl Pair {
     pub fn without_agents(nodes: &[&str]) -> Self {
         let mut pair = Self::before_installation(nodes);
         pair.cabinet = Some(Cabinet::default());
-        pair.is_alone = true;
+        pair.watch.is_alone = true;
         pair.install(&[]);
+        pair
+    }
+
+    /// As [`Self::with_told_log`], where the aggregator stands in for agents that are not heard.
+    pub fn with_stand_ins(nodes: &[&str]) -> Self {
+        let mut pair = Self::before_installation(nodes);
+        pair.cabinet = Some(Cabinet::default());
+        pair.watch.stands_in = true;
+        pair.install(nodes);
         pair
     }
 
     /// Agents are turned off while no aggregator lives: the next one watches all pods.
     pub fn turn_agents_off(&mut self) {
         assert!(self.aggregator.is_none(), "a living aggregator is not told of it");
-        self.is_alone = true;
+        self.watch.is_alone = true;
         self.agents.clear();
     }
 
@@ -139,7 +147,7 @@ impl Pair {
             aside: Outbound::default(),
             cabinet: None,
             settings,
-            is_alone: false,
+            watch: aggregator::Watch::default(),
             now: START,
             lives: 0,
         }
@@ -164,7 +172,7 @@ impl Pair {
         self.lives += 1;
         self.show_changes();
         let (settings, cabinet) = (&self.settings, self.cabinet.as_ref());
-        self.aggregator = Some(Aggregator::start(settings, self.is_alone, cabinet, &self.world, self.lives, self.now));
+        self.aggregator = Some(Aggregator::start(settings, self.watch, cabinet, &self.world, self.lives, self.now));
     }
 
     /// Kills the aggregator: its memory is gone.

@@ -18,6 +18,7 @@ mod failure;
 mod health;
 mod items;
 mod lines;
+mod once;
 pub mod plan;
 mod request;
 mod sight;
@@ -25,6 +26,7 @@ mod sight;
 pub use failure::Failure;
 pub(crate) use failure::one_line;
 pub use health::Health;
+pub use once::{Listing, list_once};
 pub use sight::Sight;
 
 use crate::clock::Clock;

@@ -8,7 +8,7 @@ use wire::Entry as Reported;
 
 use super::decision::Decision;
 use super::issue::{Episode, Example, Gone, Issue, Member, MemberId, Phase};
-use super::{Dedupe, IssueKey, Observer, place};
+use super::{Dedupe, IssueKey, place};
 use crate::forward::outbox::{Intent, Status};
 use crate::told_log::{Entry, Standing};
 
@@ -83,12 +83,6 @@ impl Dedupe {
         self.on_unseen(MemberId { observer, finding: id }, now);
     }
 
-    /// Of what a predecessor told of `observer`'s findings, that which it has not named yet.
-    pub(super) fn unnamed_of(&self, observer: &Observer) -> Vec<MemberId> {
-        let on_node = self.by_node.get(observer).into_iter().flatten();
-        on_node.filter(|id| id.observer == *observer && self.is_recalled(id)).cloned().collect()
-    }
-
     /// These nodes are there; what was told about any other is over when its hold has passed.
     pub fn on_nodes_known(&mut self, nodes: &BTreeSet<Arc<str>>, now: Time) {
         let recalled = self.members.keys().filter(|id| self.is_recalled(id));
@@ -100,6 +94,11 @@ impl Dedupe {
         for node in gone {
             self.on_node_gone(&node, now);
         }
+    }
+
+    /// All whose findings there are, but the aggregator itself.
+    pub fn observers(&self) -> BTreeSet<Arc<str>> {
+        self.members.keys().map(|id| &id.observer).filter(|observer| !observer.is_empty()).cloned().collect()
     }
 
     /// The aggregator's own findings that are open, those that a predecessor told among them: for its rules to go on with.

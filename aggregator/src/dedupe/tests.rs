@@ -32,6 +32,8 @@ struct Story {
     asked_full: Vec<Observer>,
     waiting: Vec<(Arc<str>, Arc<IssueKey>, Intent)>,
     checks: Vec<Check>,
+    /// All that any observer has named.
+    named: HashSet<FindingId>,
 }
 
 impl Story {
@@ -53,6 +55,7 @@ impl Story {
             asked_full: Vec::new(),
             waiting: Vec::new(),
             checks: Vec::new(),
+            named: HashSet::new(),
         }
     }
 
@@ -66,6 +69,7 @@ impl Story {
 
     /// One report of several findings.
     fn report(&mut self, observer: &Observer, findings: Vec<Finding>) -> &mut Self {
+        self.named.extend(findings.iter().map(|finding| finding.id));
         let entries = findings.into_iter().map(|finding| Entry { revision: 1, finding }).collect();
         self.dedupe.on_findings(observer, entries, self.now);
         self.run()
@@ -78,8 +82,9 @@ impl Story {
     }
 
     fn full_report(&mut self, node: &str, absent: &[&Finding]) -> &mut Self {
-        let absent: Vec<_> = absent.iter().map(|finding| finding.id).collect();
-        self.dedupe.on_full_report(&Arc::from(node), &absent, self.now);
+        let is_absent = |id: &FindingId| absent.iter().any(|finding| finding.id == *id);
+        let named = self.named.iter().copied().filter(|id| !is_absent(id)).collect();
+        self.dedupe.on_full_report(&Arc::from(node), &named, self.now);
         self.run()
     }
 

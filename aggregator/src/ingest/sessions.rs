@@ -30,8 +30,8 @@ pub struct Sessions {
 pub struct Taken {
     /// What is new, in order.
     pub new: Vec<Entry>,
-    /// After a full report: what was open before it and is not named in it.
-    pub full: Option<Vec<FindingId>>,
+    /// After a full report: what it names.
+    pub full: Option<HashSet<FindingId>>,
 }
 
 /// When an agent was heard.
@@ -126,6 +126,12 @@ impl Sessions {
     /// When the agent of `node` was last heard; `None` when it never was in this epoch.
     pub fn last_heard(&self, node: &str) -> Option<Time> {
         self.nodes.get(node).map(|node| node.last_heard)
+    }
+
+    /// Whether the agent of `node` was heard lately ([`Heard::is_recent`]).
+    pub fn is_heard(&self, node: &str, now: Time) -> bool {
+        let heard = |node: &Node| Heard { at: node.last_heard, interval: node.interval.unwrap_or(self.heartbeat) };
+        self.nodes.get(node).is_some_and(|node| heard(node).is_recent(now))
     }
 
     /// Up to when the agent of `node` has reported what it saw. Who only says hello has seen nothing yet.
@@ -228,8 +234,8 @@ impl Sessions {
             }
             Body::Delta(entries) => Taken { new: node.take_delta(entries), full: None },
             Body::Full(entries) => {
-                let (new, absent) = node.take_full(entries);
-                Taken { new, full: Some(absent) }
+                let (new, named) = node.take_full(entries);
+                Taken { new, full: Some(named) }
             }
         };
         node.accepted = report.seq;
@@ -268,6 +274,13 @@ impl Sessions {
     pub fn need_full(&mut self, node: &str, reason: NeedFull) {
         if let Some(node) = self.nodes.get_mut(node) {
             node.need_full.get_or_insert(reason);
+        }
+    }
+
+    /// Somebody stands in for the agent of `node`: it has to say hello, and is given what was found in its place.
+    pub fn suspend(&mut self, node: &str) {
+        if let Some(node) = self.nodes.get(node) {
+            self.by_id.remove(&node.session);
         }
     }
 
@@ -316,17 +329,10 @@ impl Node {
         entries.into_iter().filter(|entry| self.take(entry)).collect()
     }
 
-    /// Everything that the agent has not forgotten; what is new in it, and what was open and is not in it.
-    fn take_full(&mut self, entries: Vec<Entry>) -> (Vec<Entry>, Vec<FindingId>) {
+    /// Everything that the agent has not forgotten; what is new in it, and what it names.
+    fn take_full(&mut self, entries: Vec<Entry>) -> (Vec<Entry>, HashSet<FindingId>) {
         let named: HashSet<_> = entries.iter().map(|entry| entry.finding.id).collect();
-        let mut absent = Vec::new();
-        self.known.retain(|id, known| {
-            let stays = named.contains(id);
-            if !stays && known.state != State::Cleared {
-                absent.push(*id);
-            }
-            stays
-        });
+        self.known.retain(|id, _| named.contains(id));
         self.settled.retain(|id, _| named.contains(id));
         self.open = OpenSet::default();
         for (id, known) in &self.known {
@@ -336,7 +342,7 @@ impl Node {
         }
         self.synced = true;
         self.need_full = None;
-        (self.take_delta(entries), absent)
+        (self.take_delta(entries), named)
     }
 
     /// Notes how a finding stands now; whether that is news.

@@ -114,10 +114,11 @@ fn agents_watches_and_the_configuration_are_shown() {
     let strength = Strength { expected: 5, connected: 3, silent: 2 };
     let watches =
         ["unscheduled_pods", "nodes", "agent_pods"].map(|name| (name.into(), process::watch::Health::default()));
-    let text = scrape(&core, Shown { strength, shed: 4, watches: watches.into() });
+    let text = scrape(&core, Shown { strength, uncovered: 7, shed: 4, watches: watches.into() });
     assert_eq!(value(&text, "tocsin_agents_expected"), 5);
     assert_eq!(value(&text, "tocsin_agents_connected"), 3);
     assert_eq!(value(&text, "tocsin_agents_silent"), 2);
+    assert_eq!(value(&text, "tocsin_agents_uncovered"), 7);
     assert_eq!(value(&text, "tocsin_findings_without_room{observer=\"aggregator\"}"), 4);
     assert_eq!(value(&text, "tocsin_watch_live{watch=\"nodes\"}"), 0);
     assert_eq!(value(&text, "tocsin_watch_silent_seconds{watch=\"nodes\"}"), 90);

@@ -1,6 +1,6 @@
 //! The fleet of node-agents: on which nodes there should be one, and what is known of it. Pure.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -141,6 +141,17 @@ impl Fleet {
         let answers =
             |name: &Arc<str>| self.nodes.get(name).is_some_and(|node| is_ready(node) && !node.being_removed());
         by_node.into_keys().filter(|name| answers(name)).cloned().collect()
+    }
+
+    /// The nodes that are well and on which no agent is heard, nor about to be: it may be new, or being replaced.
+    pub fn without_agent(&self, heard: &HashMap<Arc<str>, Heard>, now: Time) -> BTreeSet<Arc<str>> {
+        let by_node = self.by_node();
+        let is_replaced = |name| by_node.get(name).is_some_and(|agents| agents.iter().any(|it| it.is_replaced(now)));
+        let without = self.nodes.iter().filter(|(name, node)| {
+            let is_heard = heard.get(*name).is_some_and(|heard| heard.is_recent(now));
+            is_ready(node) && !node.being_removed() && !is_heard && !is_replaced(*name)
+        });
+        without.map(|(name, _)| Arc::clone(name)).collect()
     }
 
     /// How many agents there are.

@@ -204,9 +204,6 @@ impl Sight {
                 self.swept = now;
                 self.agents.on_agents(&self.fleet.sights(heard, self.interval, now), now);
                 gone.extend(self.fleet.left(heard, now).cloned());
-            } else if self.sees_all_pods() {
-                // Agents from before: what they told is seen here by now.
-                gone.extend(heard.keys().cloned());
             }
         }
         self.steps(gone, Vec::new())
@@ -238,12 +235,19 @@ impl Sight {
         self.fleet.strength(heard, now)
     }
 
-    /// The nodes that agents can report from; `None` while that is not known.
-    pub fn reporters(&self) -> Option<BTreeSet<Arc<str>>> {
-        match self.coverage {
-            Coverage::Agents => self.nodes_seen.is_live().then(|| self.fleet.names().cloned().collect()),
-            Coverage::Cluster | Coverage::Namespaces(_) => self.sees_all_pods().then(BTreeSet::new),
-        }
+    /// The nodes that are there; `None` while that is not known.
+    pub fn nodes(&self) -> Option<BTreeSet<Arc<str>>> {
+        self.nodes_seen.is_live().then(|| self.fleet.names().cloned().collect())
+    }
+
+    /// The nodes on which no agent is heard, and none is about to be; `None` while that is not known.
+    pub fn without_agent(&self, heard: &HashMap<Arc<str>, Heard>, now: Time) -> Option<BTreeSet<Arc<str>>> {
+        self.knows_fleet().then(|| self.fleet.without_agent(heard, now))
+    }
+
+    /// Whether there are no agents, and all that they would see is seen here.
+    pub fn sees_all_pods(&self) -> bool {
+        self.coverage != Coverage::Agents && self.pods.iter().all(|pods| pods.seen.is_live())
     }
 
     /// How many findings of its own it had no room for.
@@ -264,11 +268,6 @@ impl Sight {
             Realm::Nodes => (!matches!(self.coverage, Coverage::Namespaces(_))).then_some(&mut self.nodes),
             Realm::Agents => (self.coverage == Coverage::Agents).then_some(&mut self.agents),
         }
-    }
-
-    /// Whether there are no agents, and all that they would see is seen here.
-    fn sees_all_pods(&self) -> bool {
-        self.coverage != Coverage::Agents && self.pods.iter().all(|pods| pods.seen.is_live())
     }
 
     fn knows_fleet(&self) -> bool {

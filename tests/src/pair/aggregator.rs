@@ -3,8 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use process::watch::Listing;
 use rules::{AgentSight, Engine, Observer, Time};
 use tocsin_aggregator::forward::outbox::Next;
+use tocsin_aggregator::observe::stand_in::StandIns;
 use tocsin_aggregator::pipeline::Pipeline;
 use tocsin_aggregator::settings::Settings;
 use wire::Epoch;
@@ -12,12 +14,23 @@ use wire::Epoch;
 use super::world::{Change, World};
 use super::{Cabinet, Outbound, START};
 
+/// What an aggregator watches beside what it always does.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Watch {
+    /// There are no agents, and it watches all pods.
+    pub(super) is_alone: bool,
+    /// It stands in for agents that are not heard.
+    pub(super) stands_in: bool,
+}
+
 /// One life of the aggregator: the pipeline and its own detection.
 pub struct Aggregator {
     /// The stages.
     pub pipeline: Pipeline,
     is_alone: bool,
     engine: Engine,
+    /// Who looks at nodes whose agent is not heard; `None` where nobody does.
+    stand_ins: Option<StandIns>,
     senders: BTreeMap<Arc<str>, Time>,
     in_flight: BTreeSet<Arc<str>>,
 }
@@ -26,12 +39,13 @@ impl Aggregator {
     /// One that knows nothing but what the cabinet has, and has listed what it watches.
     pub(super) fn start(
         settings: &Settings,
-        is_alone: bool,
+        watch: Watch,
         cabinet: Option<&Cabinet>,
         world: &World,
         life: u64,
         now: Time,
     ) -> Self {
+        let is_alone = watch.is_alone;
         let observer = if is_alone { Observer::Alone } else { Observer::Aggregator };
         let mut engine = Engine::new(observer, Arc::clone(&settings.rules));
         let mut pipeline = Pipeline::new(settings.clone(), Epoch(life), life, now);
@@ -46,9 +60,13 @@ impl Aggregator {
         let pods = if is_alone { world.all_pods() } else { world.unscheduled_pods() };
         engine.on_relist(&pods, now);
         pipeline.on_own_findings(engine.changes(), now);
-        let reporters = nodes.into_iter().filter(|_| !is_alone).map(|node| node.meta.name).collect();
-        pipeline.on_nodes_known(&reporters, now);
-        Self { pipeline, is_alone, engine, senders: BTreeMap::new(), in_flight: BTreeSet::new() }
+        match is_alone {
+            true => pipeline.on_no_agents(now),
+            false => pipeline.on_nodes_known(&nodes.into_iter().map(|node| node.meta.name).collect(), now),
+        }
+        let stand_ins = watch.stands_in.then(|| StandIns::new(Arc::clone(&settings.rules), life));
+        let (senders, in_flight) = (BTreeMap::new(), BTreeSet::new());
+        Self { pipeline, is_alone, engine, stand_ins, senders, in_flight }
     }
 
     /// Goes by other settings from now on.
@@ -59,7 +77,8 @@ impl Aggregator {
 
     /// When it has something to do.
     pub(super) fn deadlines(&self) -> impl Iterator<Item = Time> {
-        let own = [self.pipeline.next_deadline(), self.engine.next_deadline()];
+        let looks = self.stand_ins.as_ref().and_then(StandIns::next_deadline);
+        let own = [self.pipeline.next_deadline(), self.engine.next_deadline(), looks];
         self.senders.values().copied().chain(own.into_iter().flatten())
     }
 
@@ -93,12 +112,27 @@ impl Aggregator {
         }
         self.engine.on_tick(now);
         let changes = self.engine.changes();
-        let busy = !changes.is_empty();
+        let busy = !changes.is_empty() | self.stand_in(world, now);
         self.pipeline.on_own_findings(changes, now);
         let expected = world.nodes().filter(|_| !self.is_alone).map(|node| &*node.meta.name);
         self.pipeline.on_expected(expected, now);
         self.pipeline.on_tick(now);
         busy
+    }
+
+    /// Looks at the pods of nodes whose agent is not heard; whether it did.
+    fn stand_in(&mut self, world: &World, now: Time) -> bool {
+        let Self { pipeline, stand_ins: Some(stand_ins), .. } = self else { return false };
+        let names = world.nodes().map(|node| &node.meta.name);
+        let silent = names.filter(|name| !pipeline.sessions().is_heard(name, now)).cloned().collect();
+        stand_ins.want(&silent, pipeline.settings().heartbeat, now);
+        let looks = stand_ins.looks(now);
+        for look in &looks {
+            let objects = world.pods_on(&look.node);
+            let listing = Listing { objects, skipped: Vec::new(), version: "1".to_owned() };
+            stand_ins.on_looked(look, Ok(listing), pipeline, now);
+        }
+        !looks.is_empty()
     }
 
     /// Lets a sender do what it is to do now.

@@ -282,6 +282,25 @@ fn while_the_fleet_cannot_be_seen_nobody_is_silent() {
 }
 
 #[test]
+fn who_is_without_an_agent_is_well_and_waits_for_none() {
+    let mut scene = Scene::new();
+    let mut leaving = node("leaving");
+    leaving["metadata"]["deletionTimestamp"] = json!(START.to_string());
+    let nodes = ["covered", "silent", "starting", "virtual"].map(node);
+    scene.nodes(listed(&[&nodes[..], &[dark("dark"), leaving]].concat()));
+    let mut starting = agent_on("starting");
+    starting["metadata"]["creationTimestamp"] = json!(START.to_string());
+    starting["status"] = json!({ "phase": "Pending" });
+    scene.agents(listed(&[agent_on("covered"), agent_on("silent"), starting]));
+    scene.hear("covered", START);
+    scene.hear("silent", START - Duration::from_mins(2));
+    let without = |scene: &Scene| scene.sight.without_agent(&scene.heard, scene.now);
+    assert_eq!(without(&scene), Some(["silent".into(), "virtual".into()].into()));
+    scene.agents(quiet());
+    assert_eq!(without(&scene), None);
+}
+
+#[test]
 fn a_node_that_is_removed_takes_its_silence_with_it() {
     let mut scene = Scene::new();
     scene.nodes(listed(&[node("n1"), node("n2")]));
@@ -321,11 +340,11 @@ fn what_a_predecessor_told_ends_here() {
     let mut scene = Scene::blind(Coverage::Agents, before.now);
     let adopted = scene.sight.adopt(told.clone(), scene.now);
     assert_eq!(adopted, told.iter().map(|finding| finding.id).collect());
-    assert_eq!(scene.sight.reporters(), None, "nobody has looked yet");
+    assert_eq!(scene.sight.nodes(), None, "nobody has looked yet");
     // Meanwhile the pod was scheduled, two nodes were removed, and the third agent is heard again.
     scene.nodes(listed(&[node("n1")]));
     scene.nodes(Event::Live);
-    assert_eq!(scene.sight.reporters(), Some([Arc::from("n1")].into()));
+    assert_eq!(scene.sight.nodes(), Some([Arc::from("n1")].into()));
     scene.agents(listed(&[agent_on("n1")]));
     scene.agents(Event::Live);
     scene.pods(listed(&[]));
@@ -420,7 +439,7 @@ fn ill(namespace: &str) -> Value {
 #[test]
 fn without_agents_pods_and_nodes_are_seen_here_and_nobody_is_silent() {
     let mut scene = Scene::blind(Coverage::Cluster, START);
-    assert_eq!((scene.sight.expected(), scene.sight.reporters()), (None, None), "nothing is known yet");
+    assert_eq!((scene.sight.expected(), scene.sight.sees_all_pods()), (None, false), "nothing is known yet");
     scene.nodes(listed(&[dark("n1"), node("n2")]));
     scene.nodes(Event::Live);
     scene.pods(listed(&[ill("shop"), unschedulable()]));
@@ -431,19 +450,8 @@ fn without_agents_pods_and_nodes_are_seen_here_and_nobody_is_silent() {
     told.sort_unstable_by_key(|(kind, _)| *kind);
     let kinds: Vec<_> = told.into_iter().map(|(kind, _)| kind).collect();
     assert_eq!(kinds, ["ImagePull", "NodeNotReady", "Unschedulable"]);
-    assert_eq!((scene.sight.expected(), scene.sight.reporters()), (Some(vec![]), Some(BTreeSet::new())));
-}
-
-#[test]
-fn where_agents_are_turned_off_those_heard_before_are_gone_once_all_pods_are_seen() {
-    let mut scene = Scene::blind(Coverage::Cluster, START);
-    scene.hear("n1", START);
-    scene.pass(Duration::from_mins(1));
-    assert_eq!(scene.gone, [] as [Arc<str>; 0], "what they told is not seen yet");
-    scene.pods(listed(&[]));
-    scene.pods(Event::Live);
-    scene.pass(INTERVAL);
-    assert_eq!(scene.gone.first(), Some(&Arc::from("n1")));
+    assert_eq!((scene.sight.expected(), scene.sight.sees_all_pods()), (Some(vec![]), true));
+    assert_eq!(scene.sight.without_agent(&scene.heard, scene.now), None, "there is none to stand in for");
 }
 
 #[test]
