@@ -5,6 +5,8 @@
 
 #[path = "processes/alone.rs"]
 mod alone;
+#[path = "processes/stand_in.rs"]
+mod stand_in;
 
 use std::time::Duration;
 
