@@ -1,9 +1,9 @@
 //! The keeper: brings what was told into the objects, and finds it there at the beginning.
 //!
 //! The journal is written as soon as something is about to leave, but not faster than its length allows; what waits for
-//! nobody, as a confirmation, goes with the next, or after a second. The snapshot is written once a minute, when the
-//! journal is full, and at the end. Now and then all of them are looked at: what somebody has emptied or overwritten is
-//! written again.
+//! nobody, as a confirmation, goes with the next, or after a second. The snapshot is written once a minute, earlier when
+//! the journal is long (but not faster than its own length allows) or full, and at the end. Now and then all of them are
+//! looked at: what somebody has emptied or overwritten is written again.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -39,7 +39,11 @@ pub struct Keeper {
     wrote: Option<Mark>,
     /// Between that write and the next for which somebody waits.
     pause: Duration,
+    /// Whether that write was long.
+    is_long: bool,
     folded: Mark,
+    /// Between that and the next, while the journal is long.
+    fold_pause: Duration,
     looked: Mark,
     trouble: Option<Failure>,
 }
@@ -93,8 +97,12 @@ const REQUEST: Duration = Duration::from_secs(5);
 const JOURNAL_EVERY: Duration = Duration::from_secs(1);
 /// Between two writes of the shortest.
 const JOURNAL_EVERY_MIN: Duration = Duration::from_millis(50);
+/// A journal of so many bytes delays what is about to leave: what is confirmed has to go.
+const JOURNAL_LONG: usize = JOURNAL_MAX / 8;
 /// Between two writes of the snapshot.
 const FOLD_EVERY: Duration = Duration::from_mins(1);
+/// Between two writes of the shortest, while the journal is long.
+const FOLD_EVERY_MIN: Duration = Duration::from_secs(1);
 /// Between two looks at all objects: what was wiped heals within 30 s.
 const LOOK_EVERY: Duration = Duration::from_secs(20);
 /// What is to leave waits so long for the journal, and then leaves all the same.
@@ -139,7 +147,9 @@ impl Keeper {
             wanted: awaited,
             wrote: None,
             pause: JOURNAL_EVERY_MIN,
+            is_long: false,
             folded: now,
+            fold_pause: FOLD_EVERY_MIN,
             looked: now,
             trouble: None,
             clock: clock.clone(),
@@ -202,7 +212,7 @@ impl Keeper {
         if is_news && now >= self.may_write().unwrap_or(now) {
             self.write_journal(core).await;
         }
-        if now >= self.folded + FOLD_EVERY {
+        if now >= self.folded + if self.is_long { self.fold_pause } else { FOLD_EVERY } {
             self.fold(core).await;
         }
         let is_news = core.quietly(|pipeline, _| pipeline.told_log().journal_is_old());
@@ -226,7 +236,8 @@ impl Keeper {
         let Page { text, version, left_out } = next;
         self.wrote = Some(self.clock.mark());
         self.counts.left_out.inc_by(left_out as u64);
-        self.pause = JOURNAL_EVERY.mul_f64(text.len() as f64 / JOURNAL_MAX as f64).max(JOURNAL_EVERY_MIN);
+        self.pause = pause_after(text.len()).max(JOURNAL_EVERY_MIN);
+        self.is_long = text.len() >= JOURNAL_LONG;
         let written = self.journal.write(text, &self.counts).await;
         if self.said(written) {
             core.quietly(|pipeline, _| pipeline.told_log().on_journal_written(version));
@@ -238,7 +249,10 @@ impl Keeper {
 
     async fn fold(&mut self, core: &Core) {
         self.folded = self.clock.mark();
-        for (shard, Page { text, version, left_out }) in core.quietly(Pipeline::fold) {
+        let pages = core.quietly(Pipeline::fold);
+        let bytes = pages.iter().map(|(_, page)| page.text.len()).sum();
+        self.fold_pause = pause_after(bytes).clamp(FOLD_EVERY_MIN, FOLD_EVERY);
+        for (shard, Page { text, version, left_out }) in pages {
             self.counts.left_out.inc_by(left_out as u64);
             let written = self.shards[shard].write(text, &self.counts).await;
             if self.said(written) {
@@ -329,6 +343,11 @@ impl Counts {
         }
         counts
     }
+}
+
+/// How long an API server is left alone that was given so much: a journal as long as it can be, once a second.
+fn pause_after(bytes: usize) -> Duration {
+    JOURNAL_EVERY.mul_f64(bytes as f64 / JOURNAL_MAX as f64)
 }
 
 impl Leaf {
