@@ -159,7 +159,9 @@ fn who_stands_in_anew_does_not_take_an_old_look_for_its_own() {
     scene.want(&[]);
     scene.want(&["n1"]);
     scene.shows(&old, Ok(pods("ill", "1")));
+    let own = scene.look();
+    scene.shows(&old, Ok(pods("ill", "1")));
     assert_eq!(scene.open(), []);
-    scene.sees(Ok(pods("ill", "2")));
+    scene.shows(&own, Ok(pods("ill", "2")));
     assert_eq!(scene.open().len(), 1);
 }
