@@ -110,3 +110,17 @@ fn an_agent_that_was_cut_off_and_whoever_stood_in_for_it_tell_one_story() {
     pair.assert_keys_are_stable();
     pair.assert_nothing_is_left();
 }
+
+#[test]
+fn who_stands_in_goes_on_with_what_the_agent_told_while_a_pod_is_neither_ill_nor_well() {
+    let mut pair = Pair::with_stand_ins(NODES);
+    let deployment = pair.world.deploy("payments", "api", 1, &template(), NODES);
+    let pod = &deployment.pods[0];
+    pair.change(|world| world.image_pull_backs_off(pod)).pass(5 * MINUTE);
+    pair.assert_told(&["ImagePull api firing"]);
+    pair.kill_agent("n1");
+    pair.change(|world| world.waits(pod, "ContainerCreating", None));
+    pair.pass(HOUR).assert_told(&["ImagePull api firing", SILENT]);
+    pair.change(|world| world.run(pod));
+    pair.pass(20 * MINUTE).assert_told(&["ImagePull api firing", SILENT, "ImagePull api resolved"]);
+}

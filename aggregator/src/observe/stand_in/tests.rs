@@ -2,7 +2,7 @@
 
 use rules::{State, view::Meta};
 use serde_json::json;
-use wire::{Epoch, Hello, SessionId};
+use wire::{Body, Epoch, Hello, OpenSet, Reply, Report, SessionId};
 
 use super::*;
 use crate::settings::{Settings, SinkSettings};
@@ -149,6 +149,23 @@ fn an_agent_that_is_back_is_given_what_was_found_and_a_look_under_way_changes_no
     scene.shows(&look, Ok(pods("well", "3")));
     scene.pipeline.on_tick(scene.now + Duration::from_hours(1));
     assert_eq!(scene.open(), [State::Active]);
+}
+
+/// What it knew of the node is not what is known by now.
+#[test]
+fn an_agent_that_somebody_stood_in_for_has_to_say_hello_again() {
+    let mut scene = Scene::new();
+    scene.agent_says_hello();
+    let report = |scene: &mut Scene| {
+        let (session, body, open) = (SessionId(1), Body::Full(Vec::new()), OpenSet::default());
+        let report = Report { session, seq: 1, body, open, settled_seen: 0, config_hash: 0, shed: 0 };
+        scene.pipeline.on_report(report, scene.now)
+    };
+    assert!(matches!(report(&mut scene), Reply::Answer(_)));
+    scene.now = scene.now + Duration::from_mins(5);
+    scene.want(&["n1"]);
+    scene.sees(Ok(pods("ill", "1")));
+    assert_eq!(report(&mut scene), Reply::UnknownSession);
 }
 
 #[test]
