@@ -1,7 +1,7 @@
 # `make` or `make help` lists what there is.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench images chart-docs chart-tools test-chart cluster-tools test-cluster
+.PHONY: help demo test lint bench images package chart-docs chart-tools test-chart cluster-tools test-cluster
 
 help: ## List the targets.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -22,6 +22,10 @@ bench: ## Measure latency, memory and throughput, with the programs as they are 
 
 images: ## Build both images as docker archives, without an engine or a registry: for `docker load`, `ctr images import`.
 	cargo run --locked --package tocsin-tests --bin images -- $(or $(CARGO_TARGET_DIR),target)/images
+
+package: chart-tools ## Write the chart's archive and index, a bill of materials and checksums into target/package.
+	SOURCE_DATE_EPOCH=$${SOURCE_DATE_EPOCH:-$$(git log -1 --format=%ct)} \
+	  cargo run --locked --package tocsin-tests --bin package -- $(or $(CARGO_TARGET_DIR),target)/package
 
 chart-docs: ## Write the chart's schema and the tables of its README from the comments in its values.
 	cargo run --locked --package tocsin-tests --bin chart_docs

@@ -22,6 +22,7 @@ pub mod exposition;
 pub mod images;
 pub mod installation;
 mod listener;
+pub mod package;
 pub mod pair;
 pub mod processes;
 pub mod receiver;

@@ -18,6 +18,8 @@ mod installation;
 mod matrix;
 #[path = "chart/metrics.rs"]
 mod metrics;
+#[path = "chart/package.rs"]
+mod package;
 #[path = "chart/pods.rs"]
 mod pods;
 #[path = "chart/program.rs"]
