@@ -190,10 +190,10 @@ impl Leading {
         out.gauge("agents_expected", "Nodes on which there should be an agent", strength.expected as u64)?;
         out.gauge(
             "agents_connected",
-            "Of these, how many were heard within three heartbeats",
+            "Of the expected ones, those that were heard within three heartbeats",
             strength.connected as u64,
         )?;
-        out.gauge("agents_silent", "Of these, how many were not", strength.silent as u64)?;
+        out.gauge("agents_silent", "Of the expected ones, those that were not", strength.silent as u64)?;
         out.gauge(
             "agents_uncovered",
             "Nodes on which none is heard, whether expected or not, and whose pods nobody else looks at",
