@@ -13,6 +13,7 @@ use rules::Time;
 use crate::config::SinkTarget;
 use crate::forward::outbox::{Outcome, Record};
 use endpoint::Endpoint;
+pub(crate) use endpoint::client;
 pub use stdout::Stdout;
 
 /// Somewhere that records go.

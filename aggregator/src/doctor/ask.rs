@@ -26,7 +26,7 @@ use crate::config::{Agents, Config, Coverage, HttpTarget, SinkTarget};
 use crate::ingest::identity::Identity;
 use crate::leader::lease;
 use crate::options::Launch;
-use crate::sinks::Sink;
+use crate::sinks::{self, Sink};
 
 /// For one question to the API server or the leader.
 const DEADLINE: Duration = Duration::from_secs(5);
@@ -53,7 +53,7 @@ pub(super) async fn everything(launch: &Launch, patience: Duration, clock: &Cloc
         .extend(config.as_ref().map(|config| judge::files(config.check_files().map_err(|error| format!("{error:#}")))));
     let of_sinks = async {
         match &config {
-            Some(config) => sinks(config, clock).await,
+            Some(config) => of_each_sink(config, clock).await,
             None => vec![Check::not_applicable("sinks", "the configuration cannot be read")],
         }
     };
@@ -214,8 +214,7 @@ async fn leader(address: SocketAddr, coverage: &Coverage) -> Vec<Check> {
 }
 
 async fn page(url: &str) -> Result<String, String> {
-    let client = reqwest::Client::builder().no_proxy().redirect(reqwest::redirect::Policy::none()).build();
-    let said = client.map_err(|error| innermost(&error))?.get(url).send().await;
+    let said = sinks::client(DEADLINE)?.get(url).send().await;
     let mut answer = said.map_err(|error| innermost(&error))?;
     if !answer.status().is_success() {
         return Err(format!("it answered {}", answer.status()));
@@ -230,7 +229,7 @@ async fn page(url: &str) -> Result<String, String> {
     Ok(String::from_utf8_lossy(&body).into_owned())
 }
 
-async fn sinks(config: &Config, clock: &Clock) -> Vec<Check> {
+async fn of_each_sink(config: &Config, clock: &Clock) -> Vec<Check> {
     let tried = config
         .targets
         .iter()
