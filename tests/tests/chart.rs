@@ -14,6 +14,8 @@ mod dashboard;
 mod doctor;
 #[path = "chart/installation.rs"]
 mod installation;
+#[path = "chart/lint.rs"]
+mod lint;
 #[path = "chart/matrix.rs"]
 mod matrix;
 #[path = "chart/metrics.rs"]

@@ -67,17 +67,27 @@ fn every_kubernetes_gets_the_same_and_both_helms_render_it() {
             helm.template(&[&arguments[..], &["--kube-version".to_owned(), version]].concat())
                 .unwrap_or_else(|error| panic!("{helm:?} 1.{minor} {}: {error:#}", values.display()))
         };
+        let of = |minor: u32| without_what_is_newer(expected.clone(), minor);
         for minor in MINORS {
-            assert_eq!(of_version(Helm::Four, minor), expected, "{} on 1.{minor}", values.display());
+            assert_eq!(of_version(Helm::Four, minor), of(minor), "{} on 1.{minor}", values.display());
         }
         let sorted = |mut objects: Vec<Value>| {
             objects.sort_by_key(ToString::to_string);
             objects
         };
         for minor in [*MINORS.start(), *MINORS.end()] {
-            assert_eq!(sorted(of_version(Helm::Three, minor)), sorted(expected.clone()), "{}", values.display());
+            assert_eq!(sorted(of_version(Helm::Three, minor)), sorted(of(minor)), "{}", values.display());
         }
     }
+}
+
+/// The one field that some Kubernetes of the range does not know (KEP-3017, beta in 1.27).
+fn without_what_is_newer(mut objects: Vec<Value>, minor: u32) -> Vec<Value> {
+    for object in objects.iter_mut().filter(|object| minor < 27 && object["kind"] == "PodDisruptionBudget") {
+        let spec = object["spec"].as_object_mut().expect("a budget has one");
+        assert_eq!(spec.remove("unhealthyPodEvictionPolicy"), Some("AlwaysAllow".into()));
+    }
+    objects
 }
 
 #[test]
