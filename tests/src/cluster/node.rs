@@ -136,6 +136,8 @@ disabled_plugins = ["io.containerd.nri.v1.nri", "io.containerd.internal.v1.opt"]
             // The lease is renewed four times in its duration.
             "nodeLeaseDurationSeconds": options.node_grace.as_secs(),
             "nodeStatusUpdateFrequency": "2s",
+            // A changed ConfigMap or Secret is in its pods this soon (Kubernetes: 60 s), and up to half as much later.
+            "syncFrequency": "4s",
             // A full emptyDir is seen this soon (and evicted within the kubelet's fixed 10 s after).
             "volumeStatsAggPeriod": "2s",
             "crashLoopBackOff": { "maxContainerRestartPeriod": format!("{}s", options.restart_backoff_max.as_secs()) },
