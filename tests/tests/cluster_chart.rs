@@ -1,9 +1,14 @@
 //! The chart on a real cluster, by real helm, with the images as they are shipped: it installs with one line into a namespace
-//! that enforces `restricted` Pod Security, tells a real failure, goes on when the leader's pod goes, takes a change over
-//! without rolling a pod, says itself whether all of it works (`helm test`), and leaves nothing behind.
+//! that enforces `restricted` Pod Security, says itself whether all of it works (`helm test`), tells a real failure, lives
+//! through what happens to it day by day, and leaves nothing behind.
 
-use std::collections::BTreeSet;
-use std::process::{Command, Stdio};
+#[path = "cluster_chart/day_by_day.rs"]
+mod day_by_day;
+#[path = "cluster_chart/installation.rs"]
+mod installation;
+#[path = "cluster_chart/outside.rs"]
+mod outside;
+
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
@@ -12,14 +17,20 @@ use tocsin_tests::chart::{self, Helm};
 use tocsin_tests::cluster::{Cluster, Options};
 use tocsin_tests::images::Image;
 use tocsin_tests::processes::Programs;
-use tocsin_tests::receiver::{Received, Receiver};
-use tokio::runtime::Runtime;
+
+use day_by_day::{
+    a_changed_rule_and_sink_roll_no_pod, a_drain_takes_the_leader_and_the_other_goes_on, a_rotated_token_rolls_no_pod,
+    an_upgrade_and_a_rollback_tell_nothing_again, applied_again_and_again_the_chart_changes_nothing,
+};
+use installation::{helm, helm_of, objects, pods, pods_when_ready, same, state};
+use outside::{FORMER_TEAM, INGEST, Outside, TOKEN};
 
 const LIMIT: Duration = Duration::from_mins(3);
 const OWN: &str = "tocsin";
 /// Where something breaks.
 const NAMESPACE: &str = "shop";
-const TOKEN: &str = "outside.secret";
+/// A container that crashes.
+const BROKEN: &str = "exit 3";
 const TEST: [&str; 5] = ["test", OWN, "--namespace", OWN, "--timeout=2m"];
 /// What an entry of the matrix is restricted to.
 const RESTRICTED_TO: [&str; 2] = ["production", "staging"];
@@ -27,7 +38,7 @@ const RESTRICTED_TO: [&str; 2] = ["production", "staging"];
 const ABSENT: [&str; 3] = ["PodMonitor", "PrometheusRule", "ServiceMonitor"];
 
 #[test]
-fn one_line_installs_it_and_a_real_failure_is_told() -> Result<()> {
+fn one_line_installs_it_and_a_real_failure_is_told_through_all_that_happens_to_it() -> Result<()> {
     let images = Image::shipped(&Programs::released()?)?;
     let mut cluster = Cluster::start(Options::default())?;
     cluster.start_services()?;
@@ -44,11 +55,9 @@ fn one_line_installs_it_and_a_real_failure_is_told() -> Result<()> {
     }
     every_matrix_entry_passes_a_strict_dry_run(&cluster)?;
 
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
-    let outside = runtime.block_on(Receiver::start_at(Cluster::REACHED_BY_PODS))?;
-    outside.require_token(TOKEN);
+    let mut outside = Outside::start()?;
     let before = objects(&cluster)?;
-    let played = play(&cluster, &runtime, &outside);
+    let played = play(&mut cluster, &mut outside);
     if let Err(error) = played {
         return Err(error.context(state(&cluster)));
     }
@@ -62,69 +71,69 @@ fn one_line_installs_it_and_a_real_failure_is_told() -> Result<()> {
     cluster.stop()
 }
 
-fn play(cluster: &Cluster, runtime: &Runtime, outside: &Receiver) -> Result<()> {
+fn play(cluster: &mut Cluster, outside: &mut Outside) -> Result<()> {
     let ca = cluster.scratch_dir().join("ca.pem");
-    std::fs::write(&ca, outside.ca_pem())?;
+    std::fs::write(&ca, outside.receiver.ca_pem())?;
     let chart = chart::folder().display().to_string();
-    let (url, ca) = (format!("ingest.url={}/v1/issues", outside.url()), format!("caBundle={}", ca.display()));
-    let values = ["--set", "clusterName=real", "--set", &url, "--set", &format!("token={TOKEN}"), "--set-file", &ca];
-    let quick = ["--set", "rules.CrashLoopBackOff.sustain=2s", "--set", "rules.CrashLoopBackOff.hold=5s"];
+    let url = outside.receiver.url();
+    let mut values: Vec<_> = ["--set-file".to_owned(), format!("caBundle={}", ca.display())].into();
+    for value in [
+        "clusterName=real".to_owned(),
+        format!("ingest.url={url}{INGEST}"),
+        format!("token={TOKEN}"),
+        "sinks.team.type=webhook".to_owned(),
+        format!("sinks.team.url={url}{FORMER_TEAM}"),
+        format!("sinks.team.token={TOKEN}"),
+        "rules.CrashLoopBackOff.sustain=2s".to_owned(),
+        "rules.CrashLoopBackOff.hold=5s".to_owned(),
+        "rules.ImagePull.enabled=false".to_owned(),
+    ] {
+        values.extend(["--set".to_owned(), value]);
+    }
+    let values: Vec<_> = values.iter().map(String::as_str).collect();
     let release = [OWN, &chart, "--namespace", OWN, "--wait", "--timeout=3m"];
-    helm(cluster, &[&["install"], &release[..], &values, &quick].concat()).context("installing")?;
+    helm(cluster, &[&["install"], &release[..], &values].concat()).context("installing")?;
 
-    ensure!(own_pods(cluster)?.len() == 3, "an agent and two aggregators: {:?}", own_pods(cluster)?);
+    pods_when_ready(cluster)?;
     it_says_itself_whether_it_works(cluster, outside)?;
-    cluster.apply(&crashing("first").to_string())?;
-    until_told(runtime, outside, "first", "firing")?;
+    cluster.apply(&deployment("first", Cluster::BUSYBOX_IMAGE, BROKEN).to_string())?;
+    outside.hears(&[(INGEST, "first", "firing"), (FORMER_TEAM, "first", "firing")])?;
 
-    let first = leader(cluster, |_| true)?;
-    cluster.kubectl(&["delete", "pod", "-n", OWN, &first])?;
-    leader(cluster, |pod| pod != first).context("another one leads")?;
-    cluster.apply(&crashing("second").to_string())?;
-    until_told(runtime, outside, "second", "firing").context("by another leader")?;
-    let told = keys(outside, "first");
-    ensure!(told.len() == 1, "the first issue has not changed, and was told once: {told:?}");
-
-    cluster.kubectl(&["rollout", "status", "-n", OWN, &format!("deployment/{OWN}-aggregator"), "--timeout=60s"])?;
-    let pods = own_pods(cluster)?;
-    ensure!(pods.len() == 3, "an agent and two aggregators again: {pods:?}");
-
-    // Such that the second one is none.
-    let off = ["--set", "rules.CrashLoopBackOff.enabled=false", "--set", "sinks.log.type=stdout"];
-    helm(cluster, &[&["upgrade"], &release[..], &values, &off].concat()).context("upgrading")?;
-    until_told(runtime, outside, "first", "resolved").context("its kind is off")?;
-    ensure!(own_pods(cluster)? == pods, "other pods than {pods:?}: {:?}", own_pods(cluster)?);
+    a_drain_takes_the_leader_and_the_other_goes_on(cluster, outside)?;
+    a_changed_rule_and_sink_roll_no_pod(cluster, outside, &release, &values)?;
+    a_rotated_token_rolls_no_pod(cluster, outside, &release)?;
+    an_upgrade_and_a_rollback_tell_nothing_again(cluster, outside, &release)?;
+    applied_again_and_again_the_chart_changes_nothing(cluster)?;
 
     helm(cluster, &["uninstall", OWN, "--namespace", OWN, "--wait"])?;
-    Ok(())
+    outside.hears(&[])
 }
 
 /// Both helms: it passes, tells nobody anything and leaves nothing; it fails when the token is refused, and says so; and it passes
 /// again.
-fn it_says_itself_whether_it_works(cluster: &Cluster, outside: &Receiver) -> Result<()> {
-    let (before, pods) = (outside.accepted().len(), own_pods(cluster)?);
+fn it_says_itself_whether_it_works(cluster: &Cluster, outside: &mut Outside) -> Result<()> {
+    let there = pods(cluster)?;
     for with in Helm::BOTH {
         helm_of(with, cluster, &TEST).with_context(|| format!("{with:?} test\n{}", doctor(cluster)))?;
-        ensure!(own_pods(cluster)? == pods, "{with:?} test leaves {:?} of {pods:?}", own_pods(cluster)?);
+        same(&there, &pods(cluster)?).with_context(|| format!("{with:?} test leaves something"))?;
     }
-    let records = |received: &[Received]| received.iter().flat_map(Received::records).count();
-    ensure!(records(&outside.received()) == 0 && before == 0, "somebody was told: {:?}", outside.received());
+    outside.hears(&[]).context("somebody was told of a test")?;
 
-    outside.require_token("another.secret");
+    outside.receiver.require_token("another.secret");
     let failed = helm_of(Helm::Four, cluster, &TEST);
-    ensure!(failed.is_err(), "helm test passes with a token that is refused");
+    ensure!(failed.is_err(), "helm test passes with tokens that are refused");
     let said = doctor(cluster);
     let failures: Vec<_> = said.lines().filter(|line| line.starts_with("FAILED ")).collect();
-    ensure!(matches!(failures[..], [one] if one.contains("sink ingest") && one.contains("401 Unauthorized")), "{said}");
-    ensure!(
-        said.contains("=> the receiver refuses the token in /etc/tocsin/tokens/ingest: write the right one"),
-        "{said}"
-    );
+    ensure!(failures.len() == 2 && failures.iter().all(|failure| failure.contains("401 Unauthorized")), "{said}");
+    for sink in ["ingest", "team"] {
+        ensure!(failures.iter().any(|failure| failure.contains(&format!("sink {sink}"))), "{said}");
+        let advice = format!("=> the receiver refuses the token in /etc/tocsin/tokens/{sink}: write the right one");
+        ensure!(said.contains(&advice), "{said}");
+    }
     ensure!(said.contains("ok       agents") && said.contains("1 of 1 are connected"), "{said}");
-    outside.require_token(TOKEN);
+    outside.receiver.require_token(TOKEN);
     helm_of(Helm::Four, cluster, &TEST).with_context(|| format!("testing again\n{}", doctor(cluster)))?;
-    ensure!(own_pods(cluster)? == pods, "left: {:?} of {pods:?}", own_pods(cluster)?);
-    Ok(())
+    same(&there, &pods(cluster)?).context("a test leaves something")
 }
 
 /// What the pod of `helm test` says, if it is there.
@@ -156,62 +165,7 @@ fn every_matrix_entry_passes_a_strict_dry_run(cluster: &Cluster) -> Result<()> {
     Ok(())
 }
 
-/// The pod that leads, once it is one that is meant.
-fn leader(cluster: &Cluster, is_meant: impl Fn(&str) -> bool) -> Result<String> {
-    cluster.watch(&["lease", "-n", OWN, &format!("{OWN}-leader")], LIMIT, |lease| {
-        let (pod, _) = lease["spec"]["holderIdentity"].as_str()?.rsplit_once('_')?;
-        is_meant(pod).then(|| pod.to_owned())
-    })
-}
-
-/// Waits until an issue of that Deployment has been told so.
-fn until_told(runtime: &Runtime, outside: &Receiver, name: &str, status: &str) -> Result<()> {
-    let is_it = |record: &Value| record["owner"]["name"] == name && record["status"] == status;
-    let heard = |received: &[Received]| {
-        received.iter().filter(|request| request.accepted()).any(|request| request.records().iter().any(is_it))
-    };
-    runtime.block_on(outside.until(&format!("{name} {status}"), LIMIT, heard)).map(drop)
-}
-
-/// The keys of all that was told about that Deployment.
-fn keys(outside: &Receiver, name: &str) -> BTreeSet<String> {
-    let accepted = outside.accepted().into_iter();
-    accepted.filter(|(_, record)| record["owner"]["name"] == name).map(|(key, _)| key).collect()
-}
-
-fn helm(cluster: &Cluster, arguments: &[&str]) -> Result<String> {
-    helm_of(Helm::Four, cluster, arguments)
-}
-
-fn helm_of(helm: Helm, cluster: &Cluster, arguments: &[&str]) -> Result<String> {
-    let mut command: Command = cluster.command_in(helm.program()?);
-    command.args(arguments).env("KUBECONFIG", cluster.admin_kubeconfig()).env("HOME", cluster.scratch_dir());
-    let output = command.stdin(Stdio::null()).output()?;
-    let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    ensure!(output.status.success(), "helm {arguments:?}: {said}");
-    Ok(said)
-}
-
-/// Names and numbers of the pods that run.
-fn own_pods(cluster: &Cluster) -> Result<BTreeSet<String>> {
-    let pods = cluster.get(&["pods", "-n", OWN])?;
-    let pods = pods["items"].as_array().context("a list of pods")?;
-    Ok(pods.iter().map(|pod| pod["metadata"]["uid"].to_string()).collect())
-}
-
-/// Everything in the own namespace, and everything of ours beside it.
-fn objects(cluster: &Cluster) -> Result<BTreeSet<String>> {
-    let everywhere = ["clusterroles,clusterrolebindings,roles,rolebindings", "-A"];
-    let own = ["all,configmaps,secrets,serviceaccounts,leases,poddisruptionbudgets", "-n", OWN];
-    let mut names = BTreeSet::new();
-    for kinds in [&everywhere[..], &own] {
-        let list = cluster.kubectl(&[&["get", "-o", "name", "--ignore-not-found"], kinds].concat())?;
-        names.extend(list.lines().map(str::to_owned));
-    }
-    Ok(names)
-}
-
-fn crashing(name: &str) -> Value {
+fn deployment(name: &str, image: &str, script: &str) -> Value {
     json!({
         "apiVersion": "apps/v1",
         "kind": "Deployment",
@@ -220,24 +174,8 @@ fn crashing(name: &str) -> Value {
             "selector": {"matchLabels": {"app": name}},
             "template": {
                 "metadata": {"labels": {"app": name}},
-                "spec": {"containers": [{"name": "app", "image": Cluster::BUSYBOX_IMAGE, "args": ["-c", "exit 3"]}]},
+                "spec": {"containers": [{"name": "app", "image": image, "args": ["-c", script]}]},
             },
         },
     })
-}
-
-/// What there is and what it said, for errors.
-fn state(cluster: &Cluster) -> String {
-    let said = |arguments: &[&str]| cluster.kubectl(arguments).unwrap_or_else(|error| format!("{error:#}"));
-    let logs = |part: &str| {
-        let selector = format!("--selector=app.kubernetes.io/component={part}");
-        said(&["logs", "-n", OWN, &selector, "--prefix", "--tail=40"])
-    };
-    [
-        said(&["get", "pods", "-A", "-o", "wide"]),
-        said(&["get", "events", "-n", OWN]),
-        logs("aggregator"),
-        logs("node-agent"),
-    ]
-    .join("\n")
 }
