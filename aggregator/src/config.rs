@@ -1,5 +1,6 @@
 //! The configuration: one YAML file, resolved into what the stages and the shell go by.
 
+pub(crate) mod proxy;
 mod raw;
 pub mod reload;
 mod resolve;
@@ -14,6 +15,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use reqwest::Url;
 
+pub use self::proxy::Proxy;
 pub use self::tree::Problems;
 use crate::settings::Settings;
 
@@ -35,14 +37,18 @@ pub struct Config {
 }
 
 impl Config {
-    /// Whether the files that sinks name can be read now. Not asked at a start: a Secret may be mounted later.
-    pub fn check_files(&self) -> anyhow::Result<()> {
+    /// Whether the files that sinks and the proxy name can be read now, and are right. Not asked at a start: a Secret may be mounted later.
+    pub async fn check_files(&self) -> anyhow::Result<()> {
         for (name, target) in &self.targets {
             let (SinkTarget::Ingest(http) | SinkTarget::Webhook(http)) = target else { continue };
             for (key, file) in [("tokenFile", &http.token_file), ("caFile", &http.ca_file)] {
                 let Some(file) = file else { continue };
                 std::fs::read(file).with_context(|| format!("sinks.{name}.{key}: cannot read {}", file.display()))?;
             }
+        }
+        for target in self.targets.values() {
+            let (SinkTarget::Ingest(http) | SinkTarget::Webhook(http)) = target else { continue };
+            http.proxy.to(&http.url).await.map_err(anyhow::Error::msg)?;
         }
         Ok(())
     }
@@ -68,6 +74,8 @@ pub struct HttpTarget {
     pub token_file: Option<PathBuf>,
     /// PEM certificates to trust beside the usual ones.
     pub ca_file: Option<PathBuf>,
+    /// What may be between.
+    pub proxy: Proxy,
     /// For one request, from the connection to the last byte of the answer.
     pub timeout: Duration,
 }

@@ -107,7 +107,7 @@ pub async fn run(launch: Launch) -> Result<(), Exit> {
     if check {
         kube_client::check(&access, &clock, BUILD).await.map_err(Exit::usage)?;
         certificate.check_files().context(TLS_FILES).map_err(Exit::Usage)?;
-        config.check_files().map_err(Exit::usage)?;
+        config.check_files().await.map_err(Exit::usage)?;
         println!("ok");
         return Ok(());
     }

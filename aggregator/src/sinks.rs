@@ -74,10 +74,10 @@ impl Sink {
         }
     }
 
-    /// Whether the token file says something else than it did at the last [`Sink::send`].
+    /// Whether the files of the token or of the proxy say something else than they did at the last [`Sink::send`].
     pub async fn has_new_credentials(&self) -> bool {
         match self {
-            Self::Ingest(endpoint) | Self::Webhook(endpoint) => endpoint.has_new_token().await,
+            Self::Ingest(endpoint) | Self::Webhook(endpoint) => endpoint.has_new_credentials().await,
             Self::Stdout(_) => false,
         }
     }

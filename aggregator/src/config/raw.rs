@@ -25,6 +25,7 @@ pub(super) struct RawConfig {
     pub(super) system_namespaces: Option<SystemNamespaces>,
     pub(super) rules: BTreeMap<Kind, RawRule>,
     pub(super) agents: RawAgents,
+    pub(super) proxy: RawProxy,
     pub(super) sinks: BTreeMap<String, RawSink>,
 }
 
@@ -49,6 +50,15 @@ pub(super) struct RawAgents {
     pub(super) audience: Option<String>,
     pub(super) daemon_set: Option<NamespacedName>,
     pub(super) pod_selector: Option<Arc<str>>,
+}
+
+/// `proxy`.
+#[derive(Debug)]
+pub(super) struct RawProxy {
+    pub(super) http: Option<Url>,
+    pub(super) https: Option<Url>,
+    pub(super) no_proxy: Option<String>,
+    pub(super) folder: Option<PathBuf>,
 }
 
 /// `sinks.<name>`.
@@ -85,6 +95,7 @@ impl RawConfig {
             system_namespaces: file.take("systemNamespaces", values::system_namespaces),
             rules: rules(&mut file, problems),
             agents: RawAgents::read(file.section("agents")),
+            proxy: RawProxy::read(file.section("proxy")),
             sinks: sinks(&mut file, problems),
         };
         file.done();
@@ -128,6 +139,19 @@ impl RawAgents {
             audience: section.take("audience", values::text(253, "tocsin-aggregator")),
             daemon_set: section.take("daemonSet", values::namespaced_name),
             pod_selector: section.take("podSelector", values::selector),
+        };
+        section.done();
+        raw
+    }
+}
+
+impl RawProxy {
+    fn read(mut section: Section<'_>) -> Self {
+        let raw = Self {
+            http: section.take("http", values::proxy),
+            https: section.take("https", values::proxy),
+            no_proxy: section.take("noProxy", values::no_proxy),
+            folder: section.take("folder", values::folder),
         };
         section.done();
         raw

@@ -5,12 +5,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use reqwest::Url;
 use rules::{Kind, KindConfig, Scope};
 
-use super::raw::{RawAgents, RawConfig, RawRule, RawSink};
+use super::proxy::is_loopback;
+use super::raw::{RawAgents, RawConfig, RawProxy, RawRule, RawSink};
 use super::tree::Problems;
-use super::{Agents, Config, Coverage, HttpTarget, NamespacedName, SinkTarget, SinkType};
+use super::{Agents, Config, Coverage, HttpTarget, NamespacedName, Proxy, SinkTarget, SinkType};
 use crate::settings::{Cluster, Settings, SinkSettings};
 
 /// What the agents' ServiceAccount and DaemonSet are called unless the file says otherwise.
@@ -33,8 +33,10 @@ pub(super) fn resolve(raw: RawConfig, namespace: &str, problems: &Problems) -> C
         system_namespaces,
         rules,
         agents,
+        proxy: RawProxy { http, https, no_proxy, folder },
         sinks,
     } = raw;
+    let proxy = Proxy { http, https, no_proxy, folder };
     if cluster_name.is_none() {
         problems.add_missing("clusterName", "must be set: it is in every message, for example prod-eu-1");
     }
@@ -49,7 +51,8 @@ pub(super) fn resolve(raw: RawConfig, namespace: &str, problems: &Problems) -> C
         kinds.insert(kind.name().to_owned(), rule(kind, raw));
     }
     let no_sink = sinks.is_empty();
-    let mut resolved: BTreeMap<_, _> = sinks.into_iter().map(|(name, raw)| sink(&name, raw, problems)).collect();
+    let mut resolved: BTreeMap<_, _> =
+        sinks.into_iter().map(|(name, raw)| sink(&name, raw, &proxy, problems)).collect();
     if no_sink {
         resolved.insert(Arc::from(STDOUT), (SinkSettings::default(), SinkTarget::Stdout));
     }
@@ -99,7 +102,7 @@ fn rule(kind: Kind, raw: RawRule) -> KindConfig {
     config
 }
 
-fn sink(name: &str, raw: RawSink, problems: &Problems) -> (Arc<str>, (SinkSettings, SinkTarget)) {
+fn sink(name: &str, raw: RawSink, proxy: &Proxy, problems: &Problems) -> (Arc<str>, (SinkSettings, SinkTarget)) {
     let RawSink { kind, url, token_file, ca_file, min_severity, required, rate_per_minute, batch, timeout } = raw;
     let path = |key: &str| format!("sinks.{name}.{key}");
     let Some(kind) = kind else {
@@ -150,18 +153,12 @@ fn sink(name: &str, raw: RawSink, problems: &Problems) -> (Arc<str>, (SinkSettin
             "a token is sent over https only: begin the address with https://, or leave tokenFile out",
         );
     }
-    let target = HttpTarget { url, token_file, ca_file, timeout: timeout.unwrap_or(SINK_TIMEOUT) };
+    let target =
+        HttpTarget { url, token_file, ca_file, proxy: proxy.clone(), timeout: timeout.unwrap_or(SINK_TIMEOUT) };
     let target = match kind {
         SinkType::Ingest => SinkTarget::Ingest(target),
         SinkType::Webhook => SinkTarget::Webhook(target),
         SinkType::Stdout => SinkTarget::Stdout,
     };
     (Arc::from(name), (settings, target))
-}
-
-/// Whether nothing that is sent there leaves this machine.
-fn is_loopback(url: &Url) -> bool {
-    let host = url.host_str().unwrap_or_default();
-    let address = host.trim_start_matches('[').trim_end_matches(']').parse::<std::net::IpAddr>();
-    host == "localhost" || address.is_ok_and(|address| address.is_loopback())
 }

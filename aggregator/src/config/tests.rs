@@ -118,8 +118,8 @@ fn an_unknown_key_names_the_nearest() {
     check("rules: { ImagePull: { sustian: 1m } }", "rules.ImagePull.sustian: unknown key, did you mean sustain?");
     check(
         "zzz: 1",
-        "zzz: unknown key; there are agents, clusterName, excludeNamespaces, extraLabels, restrictToNamespaces, \
-         rules, sinks, systemNamespaces, watchNamespaces",
+        "zzz: unknown key; there are agents, clusterName, excludeNamespaces, extraLabels, proxy, \
+         restrictToNamespaces, rules, sinks, systemNamespaces, watchNamespaces",
     );
 }
 
@@ -254,6 +254,52 @@ fn credentials_stay_out_of_addresses_and_off_the_open_wire() {
 }
 
 #[test]
+fn a_proxy_is_of_every_sink_that_is_spoken_to_over_http() {
+    let config = parse(
+        "clusterName: prod\nproxy: { http: \"http://a:1\", https: \"https://b\", noProxy: \"c,10.0.0.0/8\", folder: /d }\n\
+         sinks: { i: { type: ingest, url: \"https://i\" }, w: { type: webhook, url: \"https://w\" } }",
+    );
+    let proxy = Proxy {
+        http: Some("http://a:1".parse().expect("a URL")),
+        https: Some("https://b".parse().expect("a URL")),
+        no_proxy: Some("c,10.0.0.0/8".to_owned()),
+        folder: Some("/d".into()),
+    };
+    let (SinkTarget::Ingest(ingest), SinkTarget::Webhook(webhook)) = (&config.targets["i"], &config.targets["w"])
+    else {
+        panic!("{:?}", config.targets)
+    };
+    assert_eq!([&ingest.proxy, &webhook.proxy], [&proxy; 2]);
+}
+
+#[test]
+fn an_address_of_a_proxy_that_cannot_be_one_says_what_to_write() {
+    const EXPECTED: &str = "expected the address of a proxy, for example http://proxy.example.com:3128";
+    let file =
+        "an address must not hold credentials: put it into a file http or https, and name its folder in proxy.folder";
+    check("proxy: { https: \"http://me:hunter2@proxy:3128\" }", &format!("proxy.https: {file}"));
+    check("proxy: { http: \"http://me@proxy:3128\" }", &format!("proxy.http: {file}"));
+    check(
+        "proxy: { https: \"proxy:3128\" }",
+        &format!("proxy.https: {EXPECTED}: it must begin with http:// or https://"),
+    );
+    check(
+        "proxy: { noProxy: \"a,*.b\" }",
+        "proxy.noProxy: entry 2 is no host, domain (.example.com), IP address or network (10.0.0.0/8): write it without \
+         scheme, port and wildcards, or * alone for everything",
+    );
+    check(
+        "proxy: { noProxy: [a] }",
+        "proxy.noProxy: expected a text, for example .example.com,10.0.0.0/8, found a list",
+    );
+    check(
+        "proxy: { folder: proxy }",
+        "proxy.folder: expected the absolute path of a folder, for example /etc/tocsin/proxy, found \"proxy\"",
+    );
+    check("proxy: { no_proxy: a }", "proxy.no_proxy: unknown key, did you mean noProxy?");
+}
+
+#[test]
 fn all_problems_are_named_at_once() {
     let problems = Config::parse("agents: { heartbeat: x }\nfoo: 1\nsinks: { c: { type: ingest } }", "tocsin")
         .expect_err("a wrong file")
@@ -307,12 +353,25 @@ fn the_example_shows_every_key() {
     assert!(missing.is_empty() && keys(": Some(").len() >= 20, "{missing:?}\n{shown}");
 }
 
-#[test]
-fn the_example_is_a_configuration() {
+#[tokio::test]
+async fn the_example_is_a_configuration() {
     let config = Config::parse(include_str!("../../config.example.yaml"), "tocsin").expect("as the README says");
     assert_eq!(config.settings.cluster.name, "prod-eu-1");
     assert_eq!(config.settings.rules.kinds["CrashLoopBackOff"].sustain, Duration::from_mins(2));
     assert_eq!(config.targets.len(), 3);
-    let error = config.check_files().expect_err("there is no such token here");
+    let error = config.check_files().await.expect_err("there is no such token here");
     assert!(error.to_string().starts_with("sinks.team.tokenFile: cannot read /etc/tocsin/team/token"), "{error}");
+}
+
+#[tokio::test]
+async fn the_files_of_a_proxy_are_looked_at_too() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().display();
+    let text = format!("clusterName: c\nproxy: {{folder: {path}}}\nsinks: {{a: {{type: webhook, url: 'https://a'}}}}");
+    let config = parse(&text);
+    let error = config.check_files().await.expect_err("there is no file").to_string();
+    let said = "none of http, https and noProxy is in it: give the Secret these keys";
+    assert_eq!(error, format!("proxy.folder {path}: {said}"));
+    std::fs::write(folder.path().join("https"), "http://me:hunter2@proxy:3128").expect("written");
+    config.check_files().await.expect("right files");
 }

@@ -13,6 +13,7 @@ use rules::time::{parse_span, write_span};
 use rules::{Severity, SystemNamespaces};
 use serde_json::Value;
 
+use super::proxy;
 use super::tree::{found, quoted};
 use super::{NamespacedName, SinkType};
 
@@ -76,6 +77,32 @@ pub(super) fn file(value: &Value) -> Result<PathBuf, String> {
     value.as_str().filter(|path| path.starts_with('/')).map(PathBuf::from).ok_or_else(|| {
         format!("expected the absolute path of a file, for example /etc/tocsin/token, found {}", found(value))
     })
+}
+
+/// The absolute path of a folder.
+pub(super) fn folder(value: &Value) -> Result<PathBuf, String> {
+    value.as_str().filter(|path| path.starts_with('/')).map(PathBuf::from).ok_or_else(|| {
+        format!("expected the absolute path of a folder, for example /etc/tocsin/proxy, found {}", found(value))
+    })
+}
+
+/// The address of a proxy. Credentials in it would end up in logs.
+pub(super) fn proxy(value: &Value) -> Result<Url, String> {
+    let url = proxy::address(value.as_str().unwrap_or_default())?;
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err("an address must not hold credentials: put it into a file http or https, and name its folder in \
+                    proxy.folder"
+            .into());
+    }
+    Ok(url)
+}
+
+/// What is reached without a proxy.
+pub(super) fn no_proxy(value: &Value) -> Result<String, String> {
+    let Some(list) = value.as_str() else {
+        return Err(format!("expected a text, for example .example.com,10.0.0.0/8, found {}", found(value)));
+    };
+    proxy::direct(list).map(|()| list.to_owned())
 }
 
 /// An address to POST to. Credentials in it would end up in logs.

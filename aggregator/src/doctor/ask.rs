@@ -21,6 +21,7 @@ use super::sink::{self, Reached};
 use super::{Check, Outcome};
 use crate::BUILD;
 use crate::certificates::examine;
+use crate::config::proxy::Via;
 use crate::config::reload::Reload;
 use crate::config::{Agents, Config, Coverage, HttpTarget, SinkTarget};
 use crate::ingest::identity::Identity;
@@ -49,8 +50,9 @@ pub(super) async fn everything(launch: &Launch, patience: Duration, clock: &Cloc
     let read = read.map(|(_, config)| config).map_err(|error| format!("{error:#}"));
     let mut checks = vec![judge::configuration(&launch.config, &read)];
     let config = read.ok();
-    checks
-        .extend(config.as_ref().map(|config| judge::files(config.check_files().map_err(|error| format!("{error:#}")))));
+    if let Some(config) = &config {
+        checks.push(judge::files(config.check_files().await.map_err(|error| format!("{error:#}"))));
+    }
     let of_sinks = async {
         match &config {
             Some(config) => of_each_sink(config, clock).await,
@@ -59,7 +61,6 @@ pub(super) async fn everything(launch: &Launch, patience: Duration, clock: &Cloc
     };
     let (of_cluster, of_sinks) = tokio::join!(cluster(launch, config.as_ref(), patience, clock), of_sinks);
     checks.extend(of_cluster);
-    checks.push(judge::proxy(&PROXIES.into_iter().filter(is_set).collect::<Vec<_>>()));
     checks.extend(of_sinks);
     checks
 }
@@ -229,18 +230,31 @@ async fn page(url: &str) -> Result<String, String> {
     Ok(String::from_utf8_lossy(&body).into_owned())
 }
 
+/// The proxy, and each sink.
 async fn of_each_sink(config: &Config, clock: &Clock) -> Vec<Check> {
-    let tried = config
-        .targets
-        .iter()
-        .map(|(name, target)| async move { sink::judge(name, target, &reach(target, clock).await) });
-    join_all(tried).await
+    let tried = config.targets.iter().map(|(name, target)| async move {
+        let (via, reached) = reach(target, clock).await;
+        (sink::judge(name, target, via.as_ref(), &reached), (&**name, via))
+    });
+    let (checks, ways): (Vec<_>, Vec<_>) = join_all(tried).await.into_iter().unzip();
+    let set: Vec<_> = PROXIES.into_iter().filter(is_set).collect();
+    std::iter::once(judge::proxy(&ways, &set)).chain(checks).collect()
 }
 
-/// As far as one comes with a sink: an address, a connection, an answer.
-async fn reach(target: &SinkTarget, clock: &Clock) -> Reached {
-    let (SinkTarget::Ingest(http) | SinkTarget::Webhook(http)) = target else { return Reached::Nobody };
-    let addresses = match timeout(CONNECT, addresses(http)).await {
+/// The proxy to a sink, and as far as one comes with it: an address, a connection, an answer.
+async fn reach(target: &SinkTarget, clock: &Clock) -> (Option<Via>, Reached) {
+    let (SinkTarget::Ingest(http) | SinkTarget::Webhook(http)) = target else { return (None, Reached::Nobody) };
+    match http.proxy.to(&http.url).await {
+        Err(why) => (None, Reached::NoWay(why)),
+        Ok(via) => {
+            let reached = ask(target, http, via.as_ref(), clock).await;
+            (via, reached)
+        }
+    }
+}
+
+async fn ask(target: &SinkTarget, http: &HttpTarget, via: Option<&Via>, clock: &Clock) -> Reached {
+    let addresses = match timeout(CONNECT, addresses(http, via)).await {
         Ok(Ok(addresses)) => addresses,
         Ok(Err(why)) => return Reached::NoAddress(why),
         Err(_) => return Reached::NoAddress(format!("no answer in {} s", CONNECT.as_secs())),
@@ -253,9 +267,13 @@ async fn reach(target: &SinkTarget, clock: &Clock) -> Reached {
     Sink::new(target).try_out(clock.now()).await.map_or(Reached::Nobody, Reached::Asked)
 }
 
-async fn addresses(http: &HttpTarget) -> Result<Vec<SocketAddr>, String> {
-    let host = http.url.host_str().unwrap_or_default().trim_start_matches('[').trim_end_matches(']');
-    let port = http.url.port_or_known_default().unwrap_or_default();
+/// Of whoever is to be connected to: the proxy, or the sink itself.
+async fn addresses(http: &HttpTarget, via: Option<&Via>) -> Result<Vec<SocketAddr>, String> {
+    let (host, port) = match via {
+        Some(via) => via.host_and_port(),
+        None => (http.url.host_str().unwrap_or_default(), http.url.port_or_known_default().unwrap_or_default()),
+    };
+    let host = host.trim_start_matches('[').trim_end_matches(']');
     let addresses: Vec<_> = lookup_host((host, port)).await.map_err(|error| error.to_string())?.collect();
     if addresses.is_empty() { Err("the name is known, and has none".to_owned()) } else { Ok(addresses) }
 }

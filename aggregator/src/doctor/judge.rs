@@ -9,6 +9,7 @@ use rules::Time;
 use super::Check;
 use crate::certificates::{Examined, Published, Unread};
 use crate::config::Config;
+use crate::config::proxy::Via;
 use crate::forward::text::shown;
 use crate::ingest::identity::Admission;
 use crate::options::CertificateFrom;
@@ -184,16 +185,23 @@ fn unread(check: &str, kind: &str, name: &str, failure: &Failure) -> Check {
     Check::failed(check, seen, advice)
 }
 
-/// Variables of the environment by which other programs find a proxy, of which these are set.
-pub(super) fn proxy(set: &[&str]) -> Check {
+/// The proxy to each sink, if there is one. Of the variables by which other programs find a proxy, these are `set`.
+pub(super) fn proxy(ways: &[(&str, Option<Via>)], set: &[&str]) -> Check {
     let name = "proxy";
+    if ways.iter().any(|(_, via)| via.is_some()) {
+        let way = |(sink, via): &(&str, Option<Via>)| match via {
+            Some(via) => format!("sink {sink} is reached through {via}"),
+            None => format!("sink {sink} directly"),
+        };
+        return Check::ok(name, ways.iter().map(way).collect::<Vec<_>>().join(", "));
+    }
     if set.is_empty() {
         return Check::not_applicable(name, "none: sinks are reached directly");
     }
     Check::warning(
         name,
         format_args!("{} is set and not followed: sinks are reached directly", set.join(", ")),
-        "let the aggregator reach its sinks without a proxy, and take the variable away",
+        "name the proxy in proxy.http and proxy.https, or take the variable away",
     )
 }
 
@@ -303,8 +311,13 @@ mod tests {
     }
 
     #[test]
-    fn a_proxy_that_is_not_followed_is_named() {
-        is(&proxy(&[]), NotApplicable, "directly");
-        is(&proxy(&["HTTPS_PROXY", "http_proxy"]), Warning, "HTTPS_PROXY, http_proxy is set and not followed");
+    fn the_proxy_is_named_and_one_that_is_not_followed_too() {
+        let direct = [("team", None)];
+        is(&proxy(&direct, &[]), NotApplicable, "directly");
+        let said = "HTTPS_PROXY, http_proxy is set and not followed: sinks are reached directly => name the proxy in proxy.http";
+        is(&proxy(&direct, &["HTTPS_PROXY", "http_proxy"]), Warning, said);
+        let via = Via { address: "http://proxy.example:3128/".parse().expect("an address"), credentials: None };
+        let said = "sink in is reached through http://proxy.example:3128, sink team directly";
+        is(&proxy(&[("in", Some(via)), ("team", None)], &["HTTPS_PROXY"]), Well, said);
     }
 }

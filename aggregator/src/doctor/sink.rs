@@ -1,6 +1,7 @@
 //! What a sink does with a dry run, judged. Pure.
 
 use super::Check;
+use crate::config::proxy::Via;
 use crate::config::{HttpTarget, SinkTarget};
 use crate::forward::outbox::Outcome;
 use crate::forward::text::shown;
@@ -9,6 +10,8 @@ use crate::sinks::Tried;
 /// How far one came with a sink.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Reached {
+    /// It is not known whether it is reached through a proxy, and why.
+    NoWay(String),
     /// Its name has no address, and why.
     NoAddress(String),
     /// Nobody takes a connection there, and why.
@@ -19,8 +22,11 @@ pub(super) enum Reached {
     Nobody,
 }
 
-/// What it means, for the sink `name` at `target`, that one came so far.
-pub(super) fn judge(name: &str, target: &SinkTarget, reached: &Reached) -> Check {
+/// What to do about a proxy that is not there.
+const PROXY: &str = "correct proxy.http and proxy.https";
+
+/// What it means, for the sink `name` at `target`, that one came so far, through the proxy `via` if there is one.
+pub(super) fn judge(name: &str, target: &SinkTarget, via: Option<&Via>, reached: &Reached) -> Check {
     let check = format!("sink {name}");
     let (http, is_webhook) = match target {
         SinkTarget::Ingest(http) => (http, false),
@@ -28,25 +34,43 @@ pub(super) fn judge(name: &str, target: &SinkTarget, reached: &Reached) -> Check
         SinkTarget::Stdout => return Check::ok(check, "it is standard output"),
     };
     let host = host(http);
-    match reached {
-        Reached::Nobody => Check::ok(check, "it is standard output"),
-        Reached::NoAddress(why) => Check::failed(
+    match (reached, via) {
+        (Reached::Nobody, _) => Check::ok(check, "it is standard output"),
+        (Reached::NoWay(why), _) => Check::failed(
+            check,
+            why,
+            "correct the file: with the chart, the Secret that proxy.existingSecret names, and its keys http, https and noProxy",
+        ),
+        (Reached::NoAddress(why), Some(via)) => Check::failed(
+            check,
+            format_args!("{host} is reached through the proxy {via}, and that has no address: {}", shown(why)),
+            format_args!("{PROXY}, or look at the cluster's DNS; a NetworkPolicy must let port 53 through"),
+        ),
+        (Reached::NoConnection(why), Some(via)) => Check::failed(
+            check,
+            format_args!(
+                "{host} is reached through the proxy {via}, and nobody takes a connection there: {}",
+                shown(why)
+            ),
+            format_args!("{PROXY}, or let the aggregator through firewalls and NetworkPolicies"),
+        ),
+        (Reached::NoAddress(why), None) => Check::failed(
             check,
             format_args!("{host} has no address: {}", shown(why)),
             format_args!(
                 "correct sinks.{name}.url, or look at the cluster's DNS; a NetworkPolicy must let port 53 through"
             ),
         ),
-        Reached::NoConnection(why) => Check::failed(
+        (Reached::NoConnection(why), None) => Check::failed(
             check,
             format_args!("nobody takes a connection at {host}: {}", shown(why)),
             format_args!("correct sinks.{name}.url, or let the aggregator through firewalls and NetworkPolicies"),
         ),
-        Reached::Asked(tried) => asked(name, http, is_webhook, tried),
+        (Reached::Asked(tried), _) => asked(name, http, is_webhook, via, tried),
     }
 }
 
-fn asked(name: &str, http: &HttpTarget, is_webhook: bool, tried: &Tried) -> Check {
+fn asked(name: &str, http: &HttpTarget, is_webhook: bool, via: Option<&Via>, tried: &Tried) -> Check {
     let (check, host, Tried { status, sent }) = (format!("sink {name}"), host(http), tried);
     let why = &sent.why;
     let Some(status) = status else {
@@ -68,8 +92,16 @@ fn asked(name: &str, http: &HttpTarget, is_webhook: bool, tried: &Tried) -> Chec
             ),
         };
     };
+    let through = via.map(|via| format!(" through the proxy {via}")).unwrap_or_default();
+    let host = host + &through;
     let asked = if is_webhook { "HEAD" } else { "a batch of no records" };
     match (status.as_u16(), sent.outcome) {
+        (407, _) => Check::failed(
+            check,
+            why,
+            "the files http and https of proxy.folder have the address with name and password (http://name:password@host:3128); \
+             they are read again when they change",
+        ),
         (401 | 403, _) => {
             let advice = match &http.token_file {
                 Some(file) => format!(
@@ -118,6 +150,7 @@ mod tests {
 
     use super::super::Outcome::{self as Found, Failed, Ok as Well, Warning};
     use super::*;
+    use crate::config::Proxy;
     use crate::sinks::Sent;
 
     fn target(token: Option<&str>) -> HttpTarget {
@@ -125,6 +158,7 @@ mod tests {
             url: "https://hooks.example.com/secret/path".parse().expect("an address"),
             token_file: token.map(Into::into),
             ca_file: None,
+            proxy: Proxy::default(),
             timeout: Duration::from_secs(1),
         }
     }
@@ -136,7 +170,12 @@ mod tests {
 
     #[track_caller]
     fn is(target: &SinkTarget, reached: &Reached, outcome: Found, says: &str) {
-        let check = judge("team", target, reached);
+        goes(target, None, reached, outcome, says);
+    }
+
+    #[track_caller]
+    fn goes(target: &SinkTarget, via: Option<&Via>, reached: &Reached, outcome: Found, says: &str) {
+        let check = judge("team", target, via, reached);
         assert_eq!(check.outcome, outcome, "{check:?}");
         let said = format!("{} => {}", check.seen, check.advice);
         assert!(said.contains(says) && !said.contains("/secret"), "{check:?}");
@@ -194,6 +233,32 @@ mod tests {
         }
         for status in [404, 500] {
             is(&webhook, &tried(status, Outcome::Failed, "it answered"), Warning, "perhaps it knows POST alone");
+        }
+    }
+
+    #[test]
+    fn a_proxy_on_the_way_is_named_and_so_is_what_it_does_not_do() {
+        use Outcome::{Delivered, Failed as NotTaken, Unauthorized};
+        let sink = SinkTarget::Ingest(target(None));
+        let via = Via { address: "http://proxy.example:3128/".parse().expect("an address"), credentials: None };
+        for (reached, outcome, says) in [
+            (
+                tried(200, Delivered, ""),
+                Well,
+                "hooks.example.com:443 through the proxy http://proxy.example:3128 takes",
+            ),
+            (
+                tried(404, NotTaken, "no"),
+                Failed,
+                "hooks.example.com:443 through the proxy http://proxy.example:3128: no",
+            ),
+            (tried(0, NotTaken, "not through it"), Failed, "hooks.example.com:443: not through it"),
+            (tried(407, Unauthorized, "the proxy answered 407"), Failed, "answered 407 => the files http and https"),
+            (Reached::NoWay("https: wrong".into()), Failed, "https: wrong => correct the file"),
+            (Reached::NoAddress("nx".into()), Failed, "that has no address: nx => correct proxy.http"),
+            (Reached::NoConnection("refused".into()), Failed, "connection there: refused => correct proxy.http"),
+        ] {
+            goes(&sink, Some(&via), &reached, outcome, says);
         }
     }
 

@@ -1,12 +1,12 @@
-//! One URL that takes requests: token, trust, timeouts and bounds.
+//! One URL that takes requests: token, trust, proxy, timeouts and bounds.
 
 use std::io;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use http::header;
-use reqwest::{Client, RequestBuilder, Response, Url, redirect};
+use http::{StatusCode, header};
+use reqwest::{Client, Proxy, RequestBuilder, Response, Url, redirect};
 use rules::Time;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
@@ -17,6 +17,7 @@ use super::answer::{self, Answer};
 use super::token::TokenFile;
 use super::{Sent, Tried};
 use crate::config::HttpTarget;
+use crate::config::proxy::Via;
 use crate::forward::outbox::Outcome;
 use crate::forward::text::shown;
 
@@ -25,8 +26,15 @@ use crate::forward::text::shown;
 pub struct Endpoint {
     target: HttpTarget,
     token: Option<TokenFile>,
-    /// The client, and the certificates that it was made with.
-    client: Mutex<Option<(Vec<u8>, Client)>>,
+    made: Mutex<Option<Made>>,
+}
+
+/// A client, and what it was made with.
+#[derive(Clone, Debug)]
+struct Made {
+    ca_pem: Vec<u8>,
+    via: Option<Via>,
+    client: Client,
 }
 
 /// For the TCP connection; the whole request has the target's timeout.
@@ -35,12 +43,16 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const BODY_BYTES_MAX: usize = 64 * 1024;
 /// A longer file of certificates is none: a bundle of all public authorities has a quarter of it.
 const CA_BYTES_MAX: u64 = 1024 * 1024;
+/// No receiver answers this (RFC 9110 §15.5.8).
+const UNKNOWN_TO_PROXY: StatusCode = StatusCode::PROXY_AUTHENTICATION_REQUIRED;
+/// How hyper-util says that a proxy answered CONNECT with 407; the type of that error is not public.
+const UNKNOWN_TO_TUNNEL: &str = "tunnel error: proxy authorization required";
 
 impl Endpoint {
     /// The receiver at `target`.
     pub(super) fn new(target: HttpTarget) -> Self {
         let token = target.token_file.clone().map(TokenFile::new);
-        Self { target, token, client: Mutex::default() }
+        Self { target, token, made: Mutex::default() }
     }
 
     /// Posts `body`, a JSON document, under an idempotency key.
@@ -58,8 +70,8 @@ impl Endpoint {
 
     async fn ask(&self, now: Time, request: impl FnOnce(Client, Url) -> RequestBuilder) -> Tried {
         let unanswered = |sent| Tried { status: None, sent };
-        let client = match self.client().await {
-            Ok(client) => client,
+        let Made { client, via, .. } = match self.made().await {
+            Ok(made) => made,
             Err(why) => return unanswered(Sent::failed(why)),
         };
         let mut request = request(client, self.target.url.clone());
@@ -70,32 +82,38 @@ impl Endpoint {
                 Err(why) => return unanswered(Sent { outcome: Outcome::Unauthorized, why }),
             }
         }
-        match request.send().await {
-            Ok(response) => Tried { status: Some(response.status()), sent: read(response, now).await },
-            Err(error) => unanswered(Sent::failed(explain(error))),
+        match (request.send().await, via) {
+            (Ok(response), Some(via)) if response.status() == UNKNOWN_TO_PROXY => refused_by(&via),
+            (Ok(response), _) => Tried { status: Some(response.status()), sent: read(response, now).await },
+            (Err(error), via) => failed(error, via.as_ref()),
         }
     }
 
-    /// Whether the token file says something else than at the last request.
-    pub(super) async fn has_new_token(&self) -> bool {
-        match &self.token {
-            Some(token) => token.has_changed().await,
-            None => false,
+    /// Whether the files of the token or of the proxy say something else than at the last request.
+    pub(super) async fn has_new_credentials(&self) -> bool {
+        if let Some(token) = &self.token
+            && token.has_changed().await
+        {
+            return true;
         }
+        let Ok(via) = self.target.proxy.to(&self.target.url).await else { return false };
+        self.made.lock().unwrap_or_else(PoisonError::into_inner).as_ref().is_some_and(|made| made.via != via)
     }
 
-    /// The client, made anew when the file of certificates has changed.
-    async fn client(&self) -> Result<Client, String> {
-        let pem = match &self.target.ca_file {
+    /// The client, made anew when the files of certificates or of the proxy have changed.
+    async fn made(&self) -> Result<Made, String> {
+        let ca_pem = match &self.target.ca_file {
             Some(path) => read_ca(path).await.map_err(|why| format!("caFile {} {why}", path.display()))?,
             None => Vec::new(),
         };
-        let mut client = self.client.lock().unwrap_or_else(PoisonError::into_inner);
-        match &*client {
-            Some((made_with, client)) if *made_with == pem => Ok(client.clone()),
+        let via = self.target.proxy.to(&self.target.url).await?;
+        let mut kept = self.made.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*kept {
+            Some(made) if made.ca_pem == ca_pem && made.via == via => Ok(made.clone()),
             _ => {
-                let made = make(&pem, self.target.timeout)?;
-                *client = Some((pem, made.clone()));
+                let client = make(&ca_pem, via.as_ref(), self.target.timeout)?;
+                let made = Made { ca_pem, via, client };
+                *kept = Some(made.clone());
                 Ok(made)
             }
         }
@@ -103,21 +121,30 @@ impl Endpoint {
 }
 
 /// A client as sinks are spoken to with, which trusts the authorities that are compiled in: the images have no others.
+/// It goes through no proxy.
 pub(crate) fn client(timeout: Duration) -> Result<Client, String> {
-    make(&[], timeout)
+    make(&[], None, timeout)
 }
 
-fn make(ca_pem: &[u8], timeout: Duration) -> Result<Client, String> {
-    Client::builder()
+fn make(ca_pem: &[u8], via: Option<&Via>, timeout: Duration) -> Result<Client, String> {
+    let unmade = |error: reqwest::Error| format!("the HTTP client cannot be made: {error}");
+    let mut builder = Client::builder()
         .tls_backend_preconfigured(tls(ca_pem)?)
         .user_agent(concat!("tocsin-aggregator/", env!("CARGO_PKG_VERSION")))
         .redirect(redirect::Policy::none())
+        // What the environment says is not followed.
         .no_proxy()
         .connect_timeout(CONNECT_TIMEOUT)
         .timeout(timeout)
-        .pool_max_idle_per_host(1)
-        .build()
-        .map_err(|error| format!("the HTTP client cannot be made: {error}"))
+        .pool_max_idle_per_host(1);
+    if let Some(via) = via {
+        let mut proxy = Proxy::all(via.to_string()).map_err(unmade)?;
+        if let Some(credentials) = &via.credentials {
+            proxy = proxy.custom_http_auth(credentials.clone());
+        }
+        builder = builder.proxy(proxy);
+    }
+    builder.build().map_err(unmade)
 }
 
 /// Trusts the public authorities, as compiled in, and those of `ca_pem`.
@@ -165,8 +192,20 @@ async fn read(mut response: Response, now: Time) -> Sent {
     answer::understand(&Answer { status, headers: &headers, body: &body }, now)
 }
 
+/// The proxy does not know us, and nobody behind it was asked: the same as not being known there.
+fn refused_by(via: &Via) -> Tried {
+    let advice = match via.credentials {
+        Some(_) => {
+            "refuses the name and password that it is given: write the right ones into the address in proxy.folder"
+        }
+        None => "wants a name and a password: write them into the address in proxy.folder",
+    };
+    let why = format!("the proxy {via} answered {UNKNOWN_TO_PROXY}: it {advice} (the chart's proxy.existingSecret)");
+    Tried { status: Some(UNKNOWN_TO_PROXY), sent: Sent { outcome: Outcome::Unauthorized, why } }
+}
+
 /// A failure without an answer, with its causes. The URL stays out: a webhook's is a secret.
-fn explain(error: reqwest::Error) -> String {
+fn failed(error: reqwest::Error, via: Option<&Via>) -> Tried {
     let timed_out = error.is_timeout();
     let error = error.without_url();
     let mut text = error.to_string();
@@ -175,6 +214,10 @@ fn explain(error: reqwest::Error) -> String {
         text = format!("{text}: {error}");
         cause = error.source();
     }
+    if let Some(via) = via.filter(|_| text.contains(UNKNOWN_TO_TUNNEL)) {
+        return refused_by(via);
+    }
+    let through = via.map(|via| format!(" through the proxy {via}")).unwrap_or_default();
     let what = if timed_out { "it did not answer in time" } else { "it cannot be reached" };
-    format!("{what}: {}", shown(&text))
+    Tried { status: None, sent: Sent::failed(format!("{what}{through}: {}", shown(&text))) }
 }

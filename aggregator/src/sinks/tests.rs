@@ -22,7 +22,7 @@ use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 
 use super::*;
-use crate::config::HttpTarget;
+use crate::config::{HttpTarget, Proxy};
 use crate::dedupe::IssueKey;
 use crate::forward::outbox::{Intent, Next, Outbox, Status};
 use crate::settings::SinkSettings;
@@ -65,6 +65,7 @@ impl Receiver {
             url: format!("http://{}/in?key=hunter2", self.addr).parse().expect("a URL"),
             token_file: None,
             ca_file: None,
+            proxy: Proxy::default(),
             timeout: Duration::from_secs(5),
         }
     }
@@ -237,7 +238,8 @@ async fn an_endless_answer_is_not_read_to_its_end() {
         stream.write_all(&b"x".repeat(100_000)).await.expect("it listens");
         std::future::pending::<()>().await;
     });
-    let target = HttpTarget { url, token_file: None, ca_file: None, timeout: Duration::from_hours(1) };
+    let target =
+        HttpTarget { url, token_file: None, ca_file: None, proxy: Proxy::default(), timeout: Duration::from_hours(1) };
     let sink = ingest(target);
     let batch = records(&["a"], false);
     let sent =
@@ -262,7 +264,8 @@ async fn a_receiver_that_is_not_there_fails_without_showing_the_url() {
 async fn a_receiver_that_does_not_answer_fails_in_time() {
     let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a free port");
     let url = format!("http://{}", listener.local_addr().expect("it is bound")).parse().expect("a URL");
-    let target = HttpTarget { url, token_file: None, ca_file: None, timeout: Duration::from_hours(1) };
+    let target =
+        HttpTarget { url, token_file: None, ca_file: None, proxy: Proxy::default(), timeout: Duration::from_hours(1) };
     let (sink, batch) = (ingest(target), records(&["a"], false));
     let (sent, _stream) = futures::join!(sink.send(&batch, NOW), async {
         let (mut stream, _) = listener.accept().await.expect("a connection");
@@ -309,6 +312,56 @@ async fn the_token_is_read_anew_for_every_request() {
     write(&path, &"x".repeat(100_000));
     assert!(sink.send(&batch, NOW).await.why.contains("too long"));
     assert_eq!(receiver.bodies().len(), 2);
+}
+
+#[tokio::test]
+async fn what_is_behind_a_proxy_is_asked_for_there_with_the_credentials_of_the_moment() {
+    let script = |heard: &Heard| match heard.headers.get("proxy-authorization") {
+        Some(known) if known == "Basic bWU6aHVudGVyMg==" => response(200, 0),
+        _ => response(407, 0),
+    };
+    let proxy = Receiver::start(None, Arc::new(script)).await;
+    let dir = tempfile::tempdir().expect("a folder");
+    let folder = Proxy { folder: Some(dir.path().to_owned()), ..Proxy::default() };
+    let target =
+        HttpTarget { url: "http://collector.invalid/in".parse().expect("a URL"), proxy: folder, ..proxy.target() };
+    let (sink, batch) = (ingest(target), records(&["a"], false));
+    let sent = sink.send(&batch, NOW).await;
+    assert_eq!(sent.outcome, Outcome::Failed, "nothing goes past it");
+    assert!(sent.why.contains("none of http, https and noProxy"), "{}", sent.why);
+    for (credentials, why) in
+        [("", "wants a name and a password: write"), ("me:hunter3@", "refuses the name and password")]
+    {
+        write(&dir.path().join("http"), &format!("http://{credentials}{}", proxy.addr));
+        let sent = sink.send(&batch, NOW).await;
+        assert_eq!(sent.outcome, Outcome::Unauthorized);
+        let said = format!("the proxy http://{} answered 407 Proxy Authentication Required: it {why}", proxy.addr);
+        assert!(sent.why.starts_with(&said) && !sent.why.contains("hunter"), "{}", sent.why);
+        assert!(!sink.has_new_credentials().await);
+    }
+    write(&dir.path().join("http"), &format!("http://me:hunter2@{}", proxy.addr));
+    assert!(sink.has_new_credentials().await);
+    assert_eq!(sink.send(&batch, NOW).await, Sent::DELIVERED);
+    assert!(!sink.has_new_credentials().await);
+    let heard = proxy.heard.lock().expect("unpoisoned");
+    assert!(heard.iter().all(|heard| heard.uri == "http://collector.invalid/in"), "the proxy finds it");
+    assert_eq!(heard.len(), 3);
+}
+
+#[tokio::test]
+async fn a_proxy_that_is_not_there_is_named_without_its_credentials() {
+    let closed = TcpSocket::new_v4().expect("a socket");
+    closed.bind(([127, 0, 0, 1], 0).into()).expect("a free port");
+    let address = closed.local_addr().expect("it is bound");
+    let dir = tempfile::tempdir().expect("a folder");
+    write(&dir.path().join("https"), &format!("http://me:hunter2@{address}"));
+    let proxy = Proxy { folder: Some(dir.path().to_owned()), ..Proxy::default() };
+    let url = "https://collector.invalid/in".parse().expect("a URL");
+    let target = HttpTarget { url, token_file: None, ca_file: None, proxy, timeout: Duration::from_secs(5) };
+    let sent = ingest(target).send(&records(&["a"], false), NOW).await;
+    assert_eq!(sent.outcome, Outcome::Failed);
+    let said = format!("it cannot be reached through the proxy http://{address}: ");
+    assert!(sent.why.starts_with(&said) && !sent.why.contains("hunter2"), "{}", sent.why);
 }
 
 #[tokio::test]

@@ -15,7 +15,7 @@ use tokio::sync::Notify;
 use wire::Epoch;
 
 use super::*;
-use crate::config::HttpTarget;
+use crate::config::{HttpTarget, Proxy};
 use crate::forward::outbox::Outcome;
 use crate::leader::election::Role;
 use crate::settings::{Settings, SinkSettings};
@@ -256,6 +256,7 @@ async fn a_new_token_is_tried_at_once() {
         url: "http://127.0.0.1:1/".parse().expect("a URL"),
         token_file: Some(token.clone()),
         ca_file: None,
+        proxy: Proxy::default(),
         timeout: SECOND,
     };
     let process = Process::begin(Sink::new(&SinkTarget::Ingest(target)), None);
@@ -479,6 +480,7 @@ fn targets(sinks: &[&str], token: &Path) -> Config {
         url: "http://127.0.0.1:1/".parse().expect("a URL"),
         token_file: Some(token.to_owned()),
         ca_file: None,
+        proxy: Proxy::default(),
         timeout: SECOND,
     });
     let targets = sinks.iter().map(|name| (Arc::from(*name), target.clone())).collect();
