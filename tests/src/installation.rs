@@ -29,6 +29,7 @@ use tocsin_aggregator::told_log::keeper;
 use tokio::runtime::Runtime;
 
 use crate::apiserver::{self, ApiServer, Container, Identity, On, PodRef, PodTemplate};
+use crate::forward_proxy::ForwardProxy;
 use crate::processes::{Ended, Process, Programs, tail};
 use crate::receiver::Receiver;
 
@@ -41,6 +42,8 @@ const NAMESPACE: &str = "tocsin";
 const AGENT: &str = "tocsin-node-agent";
 const AGGREGATOR: &str = "tocsin-aggregator";
 const OWN_KUBECONFIG: &str = "aggregator.kubeconfig";
+/// What of a proxy's address is a secret.
+const PROXY_FOLDER: &str = "proxy";
 /// Where the aggregator keeps its certificate, and where agents find its CA.
 const SECRET: &str = "tocsin-tls";
 const CONFIG_MAP: &str = "tocsin-ca";
@@ -70,6 +73,10 @@ pub struct Installation {
     pub cluster: ApiServer,
     /// Who is told.
     pub outside: Receiver,
+    /// Between the aggregator and who is told, in a story with one.
+    pub proxy: Option<ForwardProxy>,
+    /// What its configuration says of that.
+    proxied: Proxied,
     /// Without agents, and restricted to these namespaces, if to any; `None` with agents.
     alone: Option<Vec<String>>,
     folder: TempDir,
@@ -83,6 +90,17 @@ struct Addresses {
     agents: String,
     metrics: String,
     api: String,
+}
+
+/// The way to who is told.
+#[derive(Clone, Debug, Default)]
+pub struct Proxied {
+    /// Whether that has a name that only the proxy knows.
+    pub is_behind: bool,
+    /// `proxy.noProxy`.
+    pub no_proxy: &'static str,
+    /// Whether the proxy's address is in a file, as that of a mounted Secret; else it is in the configuration.
+    pub in_file: bool,
 }
 
 impl Default for Addresses {
@@ -100,6 +118,33 @@ impl Installation {
         installation.start_aggregator()?;
         installation.start_agents(nodes)?;
         Ok(installation)
+    }
+
+    /// The same through a proxy, which wants the credentials that the file names if there are any: `name:password`.
+    pub fn start_proxied(programs: Programs, nodes: &[&str], rules: &Value, proxied: Proxied) -> Result<Self> {
+        let mut installation = Self::prepare(programs, nodes, rules, None)?;
+        installation.proxy = Some(installation.runtime.block_on(ForwardProxy::start())?);
+        fs::create_dir(installation.path(PROXY_FOLDER))?;
+        installation.replace_proxy_credentials("")?;
+        installation.proxied = proxied;
+        installation.write_files(rules)?;
+        installation.start_aggregator()?;
+        installation.start_agents(nodes)?;
+        Ok(installation)
+    }
+
+    /// Another way in the aggregator's configuration, which it takes over for the first time.
+    pub fn change_way(&mut self, rules: &Value, proxied: Proxied) -> Result<()> {
+        self.proxied = proxied;
+        self.change_rules(rules)?;
+        said(self.aggregator.as_ref().context("there is no aggregator")?, "config_reloaded").map(drop)
+    }
+
+    /// The proxy's address with these credentials (`name:password@`, or nothing), as a mounted Secret is replaced: in one step.
+    pub fn replace_proxy_credentials(&self, credentials: &str) -> Result<()> {
+        let proxy = self.proxy.as_ref().context("there is no proxy")?;
+        let next = self.write("proxy.next", &format!("http://{credentials}{}\n", proxy.address()))?;
+        Ok(fs::rename(next, self.path(PROXY_FOLDER).join("https"))?)
     }
 
     /// The same without agents: the aggregator watches pods itself, in `namespaces` or, with none, in the whole cluster.
@@ -145,6 +190,8 @@ impl Installation {
             pods,
             cluster,
             outside,
+            proxy: None,
+            proxied: Proxied::default(),
             alone: alone.map(|names| names.iter().map(ToString::to_string).collect()),
             folder,
             programs,
@@ -392,14 +439,20 @@ impl Installation {
     }
 
     fn config(&self, rules: &Value) -> Value {
+        let outside = if self.proxied.is_behind { self.outside.url_behind() } else { self.outside.url() };
+        let proxy = self.proxy.as_ref().map(|proxy| match self.proxied.in_file {
+            true => json!({"folder": self.path(PROXY_FOLDER), "noProxy": self.proxied.no_proxy}),
+            false => json!({"https": format!("http://{}", proxy.address()), "noProxy": self.proxied.no_proxy}),
+        });
         json!({
             "clusterName": CLUSTER_NAME,
+            "proxy": proxy,
             "agents": {"heartbeat": "1s", "enabled": self.alone.is_none()},
             "restrictToNamespaces": self.alone,
             "rules": rules,
             "sinks": {"outside": {
                 "type": "ingest",
-                "url": format!("{}/v1/issues", self.outside.url()),
+                "url": format!("{outside}/v1/issues"),
                 "caFile": self.path("outside.crt"),
                 "tokenFile": self.path("sink-token"),
                 "ratePerMinute": 0,

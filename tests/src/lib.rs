@@ -19,6 +19,7 @@ pub mod chart;
 pub mod cluster;
 pub mod demo;
 pub mod exposition;
+pub mod forward_proxy;
 pub mod images;
 pub mod installation;
 mod listener;

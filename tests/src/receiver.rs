@@ -24,6 +24,7 @@ mod serve;
 pub use answer::Answer;
 
 use crate::certs::{Authority, LOOPBACK};
+use crate::forward_proxy::BEHIND;
 use crate::listener::{Listener, Service};
 
 /// How many requests are kept; later ones are answered and counted, not kept.
@@ -133,7 +134,7 @@ impl Receiver {
         let service: Service = Arc::new(move |request| Box::pin(serve::serve(serving.clone(), request)));
         let authority = Authority::new("simulated-receiver-ca")?;
         let address = ip.to_string();
-        let tls = authority.leaf(&[&LOOPBACK[..], &[&address]].concat())?.server_config()?;
+        let tls = authority.leaf(&[&LOOPBACK[..], &[&address, BEHIND]].concat())?.server_config()?;
         let https = Listener::start_at(ip, Some(tls), service.clone()).await.context("no port for the receiver")?;
         let http = Listener::start_at(ip, None, service).await.context("no port for the receiver")?;
         Ok(Self { inner, authority, https, http })
@@ -142,6 +143,11 @@ impl Receiver {
     /// `https://ADDRESS:PORT`.
     pub fn url(&self) -> String {
         format!("https://{}", self.https.address())
+    }
+
+    /// `https://NAME:PORT`, which a proxy finds, and nobody else.
+    pub fn url_behind(&self) -> String {
+        format!("https://{BEHIND}:{}", self.https.address().port())
     }
 
     /// `http://ADDRESS:PORT`: the same receiver without TLS.

@@ -5,6 +5,8 @@
 
 #[path = "processes/alone.rs"]
 mod alone;
+#[path = "processes/proxy.rs"]
+mod proxy;
 #[path = "processes/stand_in.rs"]
 mod stand_in;
 
