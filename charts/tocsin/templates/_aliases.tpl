@@ -51,6 +51,5 @@ affinity: [aggregator.affinity]
 gatewayUrl: there is no gateway connection yet
 k8s_watch: there is no live streaming of resources yet
 nats_worker_max_workers: there are no such workers
-proxy: sinks are reached directly
 runbookBaseUrl: messages have no runbook links yet
 {{- end -}}

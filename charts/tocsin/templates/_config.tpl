@@ -27,6 +27,13 @@
   {{- end -}}
   {{- $_ := set $sinks $name $sink -}}
 {{- end -}}
+{{- $proxy := dict -}}
+{{- range $key := list "http" "https" "noProxy" -}}
+  {{- with get $settings.proxy $key -}}{{- $_ := set $proxy $key . -}}{{- end -}}
+{{- end -}}
+{{- if $settings.proxy.existingSecret -}}
+  {{- $_ := set $proxy "folder" "/etc/tocsin/proxy" -}}
+{{- end -}}
 {{- $config := dict
       "clusterName" $settings.clusterName
       "extraLabels" $settings.extraLabels
@@ -41,6 +48,7 @@
         "daemonSet" (printf "%s/%s" $namespace $settings.names.nodeAgent)
         "podSelector" (include "tocsin.selector.text" (dict "root" .root "component" "node-agent"))
         "audience" (include "tocsin.audience" .)) $settings.reporting)
+      "proxy" $proxy
       "sinks" $sinks -}}
 {{- toYaml $config -}}
 {{- end -}}

@@ -36,6 +36,27 @@
   {{- $problems = append $problems (printf "aggregator.podDisruptionBudget.maxUnavailable must be a number or a percentage, for example 1 or 50%%, found %s" $away) -}}
 {{- end -}}
 
+{{- range $key := list "http" "https" -}}
+  {{- $address := get $.proxy $key -}}
+  {{- /* Whose value may hold a password is not shown. */ -}}
+  {{- if contains "@" $address -}}
+    {{- $problems = append $problems (printf "proxy.%s must not hold credentials: put the address into the key %s of a Secret, and name that in proxy.existingSecret" $key $key) -}}
+  {{- else if and $address (not (and (include "tocsin.isAddress" $address) (regexMatch "^https?://[^/?#]+/?$" $address))) -}}
+    {{- $problems = append $problems (printf "proxy.%s: expected the address of a proxy, for example http://proxy.example.com:3128: it begins with http:// or https://, and nothing follows the port" $key) -}}
+  {{- end -}}
+{{- end -}}
+{{- range $index, $entry := splitList "," .proxy.noProxy -}}
+  {{- if not (include "tocsin.isDirect" (trim $entry)) -}}
+    {{- $problems = append $problems (printf "proxy.noProxy: entry %d is no host, domain (.example.com), IP address or network (10.0.0.0/8): write it without scheme, port and wildcards, or * alone for everything" (add1 $index)) -}}
+  {{- end -}}
+{{- end -}}
+{{- if gt (len .proxy.noProxy) 16384 -}}
+  {{- $problems = append $problems (printf "proxy.noProxy has %d bytes, and at most 16384 are read: name domains and networks" (len .proxy.noProxy)) -}}
+{{- end -}}
+{{- if and .networkPolicy.enabled .proxy.existingSecret (not (or .proxy.http .proxy.https .networkPolicy.extraEgress)) -}}
+  {{- $problems = append $problems "networkPolicy.enabled: the proxy's port is in proxy.existingSecret, where the policy cannot see it: set proxy.https (or proxy.http) to its address without credentials as well, or networkPolicy.extraEgress" -}}
+{{- end -}}
+
 {{- range $name, $sink := include "tocsin.sinks" . | fromYaml -}}
   {{- $path := ternary "ingest" (printf "sinks.%s" $name) (and (eq $name "ingest") (not (hasKey $.sinks "ingest"))) -}}
   {{- if eq $sink.type "stdout" -}}
@@ -89,6 +110,20 @@
 {{- $isName := and $host (not (regexMatch "^[[]|(^|[.])([0-9]+|0[Xx][0-9A-Fa-f]*)[.]?$" $host)) -}}
 {{- $isHost := or $isName (regexMatch (printf "^(%s|[[](%s)[]])$" $four $six) $host) -}}
 {{- if and $isHost (le $port 65535) (regexMatch "^(:[0-9]{0,9})?([/?#].*)?$" $rest) -}}
+yes
+{{- end -}}
+{{- end -}}
+
+{{/* Whether a text may be in the list of what is reached without a proxy, as the aggregator reads it: not empty if so. */}}
+{{- define "tocsin.isDirect" -}}
+{{- $ip := regexReplaceAll "/[0-9]{1,3}$" . "" -}}
+{{- $isFour := and (regexMatch "^[0-9.]+$" $ip) (include "tocsin.isAddress" (printf "http://%s" $ip)) -}}
+{{- $isSix := and (contains ":" $ip) (include "tocsin.isAddress" (printf "http://[%s]" $ip)) -}}
+{{- $bits := regexFind "/[0-9]{1,3}$" . | trimPrefix "/" | default "0" | atoi -}}
+{{- $isNetwork := or (and $isFour (le $bits 32)) (and $isSix (le $bits 128)) -}}
+{{- /* A name whose last part is a number is an IPv4 address, or none. */ -}}
+{{- $isName := and (regexMatch "^[A-Za-z0-9._-]+$" .) (not (regexMatch "(^|[.])[0-9]*$" (regexReplaceAll "[.]+$" . ""))) -}}
+{{- if or (has . (list "" "*")) $isNetwork $isName -}}
 yes
 {{- end -}}
 {{- end -}}

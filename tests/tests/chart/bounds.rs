@@ -75,6 +75,42 @@ fn an_address_that_the_aggregator_refuses_is_refused_before_it_runs() {
     }
 }
 
+#[test]
+fn an_address_of_a_proxy_that_the_aggregator_refuses_is_refused_before_it_runs_and_not_shown() {
+    for wrong in [
+        "proxy:3128",
+        "socks5://proxy:1080",
+        "http://proxy:3128/path",
+        "http://proxy:3128?query",
+        "http://proxy:99999",
+        "http://10.0.0.256",
+        "http://",
+    ] {
+        let says =
+            "proxy.https: expected the address of a proxy, for example http://proxy.example.com:3128: it begins with";
+        refused(&with(&[&format!("proxy.https={wrong}")]), &[says]);
+    }
+    for wrong in
+        ["*.example.com", "host:8080", "https://host", "10.0.0.0/33", "10.0.", "a/8", "a b", "256.1.1.1", "fd00::/129"]
+    {
+        let says =
+            "proxy.noProxy: entry 2 is no host, domain (.example.com), IP address or network (10.0.0.0/8): write it";
+        refused(&with(&[&format!("proxy.noProxy=ok.example\\,{wrong}")]), &[says]);
+    }
+    let with = |address: &str, list: &str| {
+        let list = list.replace(',', "\\,");
+        let proxy =
+            [format!("proxy.http={address}"), format!("proxy.https={address}"), format!("proxy.noProxy={list}")];
+        with(&["sinks.team.type=webhook", "sinks.team.url=https://x.example", &proxy.join(",")])
+    };
+    for address in ["http://proxy:3128", "https://proxy.example.com", "http://10.0.0.255:1/", "http://[fd00::7]:3128"] {
+        for list in ["", "*", "a.example, .b,my_host.svc.", "10.0.0.1,10.0.0.0/8,fd00::/8,::1,1.2.3.4/32"] {
+            let said = checked("Deployment", "-aggregator", &with(address, list));
+            said.unwrap_or_else(|said| panic!("{address} {list}: {said}"));
+        }
+    }
+}
+
 /// Looks for values with bounds in the schema of what is at `path`. A sink's name can be any: here it is `team`.
 fn bounded(path: &str, schema: &Value, found: &mut Vec<Bounded>) {
     let below = |key: &str| if path.is_empty() { key.to_owned() } else { format!("{path}.{key}") };

@@ -29,7 +29,7 @@ fn it_is_the_aggregators_pod_with_another_task_in_every_matrix_entry() {
         let args = expected["containers"][0]["args"].as_array_mut().expect("arguments");
         args.insert(0, json!("doctor"));
         for volume in expected["volumes"].as_array_mut().expect("volumes") {
-            if volume["name"].as_str().is_some_and(|name| name.starts_with("token-")) {
+            if volume["name"].as_str().is_some_and(|name| name == "proxy" || name.starts_with("token-")) {
                 volume["secret"]["optional"] = json!(true);
             }
         }

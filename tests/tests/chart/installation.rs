@@ -79,3 +79,10 @@ pub(crate) fn matrix() -> Vec<PathBuf> {
     assert!(files.len() > 10, "the matrix was not found");
     files
 }
+
+/// The aggregator's configuration.
+#[track_caller]
+pub(crate) fn config(objects: &[Value]) -> Value {
+    let text = object(objects, "ConfigMap", "-config")["data"]["config.yaml"].as_str().expect("a configuration");
+    chart::yaml(text).expect("it is YAML")
+}

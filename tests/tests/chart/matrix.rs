@@ -205,6 +205,7 @@ fn a_changed_rule_sink_scope_or_token_rolls_no_pod() {
         "watchNamespaces={a}",
         "systemNamespaces=all",
         "clusterName=other",
+        "proxy.https=http://proxy.example:3128,proxy.noProxy=internal.example",
         "extraLabels.region=x",
         "reporting.heartbeat=1m",
         "networkPolicy.enabled=true",

@@ -6,7 +6,7 @@ use std::path::Path;
 use serde_json::{Value, json};
 use tocsin_tests::chart::{self, Helm};
 
-use crate::installation::{notes, object, of_kinds};
+use crate::installation::{config, notes, object, of_kinds};
 
 /// A command as it is in a document.
 struct Line(&'static str);
@@ -43,12 +43,6 @@ fn with_values(folder: &Path, line: &str, values: &str) -> Vec<String> {
     let file = folder.join("values.yaml");
     std::fs::write(&file, values).expect("it can be written");
     arguments(&line.replace("values.yaml", &file.display().to_string()))
-}
-
-#[track_caller]
-fn config(objects: &[Value]) -> Value {
-    let text = object(objects, "ConfigMap", "-config")["data"]["config.yaml"].as_str().expect("a configuration");
-    chart::yaml(text).expect("it is YAML")
 }
 
 #[track_caller]
@@ -137,7 +131,8 @@ fn klusteralert_with_namespaces_a_node_selector_and_a_proxy() {
     assert_eq!(aggregator(&objects)["nodeSelector"], json!({"kubernetes.io/os": "linux", "pool": "general"}));
     assert_eq!(aggregator(&objects)["tolerations"], json!([{"operator": "Exists"}]));
     let notes = notes(&arguments(line));
-    assert!(notes.contains("proxy: sinks are reached directly."), "{notes}");
+    assert!(notes.contains("What is at https:// is reached through the proxy http://proxy:3128."), "{notes}");
+    assert_eq!(config(&objects)["proxy"], json!({"https": "http://proxy:3128"}));
 }
 
 #[test]

@@ -1,8 +1,9 @@
 //! Wrong values: each is found when the chart is rendered, and the message says which and what to do. And missing ones.
 
+use serde_json::{Value, json};
 use tocsin_tests::chart;
 
-use crate::installation::{notes, refused, release, rendered, with};
+use crate::installation::{config, notes, object, refused, release, rendered, with};
 
 #[test]
 fn a_typo_fails_with_its_name() {
@@ -116,6 +117,15 @@ fn what_cannot_work_together_fails_with_the_fix() {
              watchNamespaces out, or set rbac.namespaceRestriction.enabled=false",
         ),
         (
+            &["proxy.https=http://me:hunter2@proxy.example:3128"],
+            "proxy.https must not hold credentials: put the address into the key https of a Secret, and name that in \
+             proxy.existingSecret",
+        ),
+        (
+            &["networkPolicy.enabled=true", "proxy.existingSecret=way"],
+            "networkPolicy.enabled: the proxy's port is in proxy.existingSecret, where the policy cannot see it: set proxy.https",
+        ),
+        (
             &["fullnameOverride=Foo_Bar"],
             "fullnameOverride: objects cannot be called \"Foo_Bar\", as Services are not: use a-z, 0-9 and -, a letter first",
         ),
@@ -193,9 +203,39 @@ fn the_notes_say_where_issues_go_and_what_is_needed() {
 }
 
 #[test]
+fn the_proxys_secret_is_mounted_as_a_folder_and_the_notes_say_how_sinks_are_reached() {
+    let sets = ["proxy.existingSecret=way", "proxy.http=http://p.example:1", "proxy.noProxy=internal.example"];
+    let objects = rendered(&with(&sets));
+    let folder = json!("/etc/tocsin/proxy");
+    assert_eq!(
+        config(&objects)["proxy"],
+        json!({"folder": folder, "http": "http://p.example:1", "noProxy": "internal.example"})
+    );
+    for (kind, name, optional) in [("Deployment", "-aggregator", Value::Null), ("Pod", "-doctor", json!(true))] {
+        let spec = &object(&objects, kind, name)["spec"];
+        let pod = if kind == "Pod" { spec } else { &spec["template"]["spec"] };
+        let volumes = pod["volumes"].as_array().expect("volumes");
+        let volume = volumes.iter().find(|volume| volume["name"] == "proxy").expect("it has one");
+        assert_eq!(volume["secret"]["secretName"], "way");
+        assert_eq!(volume["secret"]["optional"], optional, "the doctor says that it is missing");
+        let mounts = pod["containers"][0]["volumeMounts"].as_array().expect("mounts");
+        let mount = mounts.iter().find(|mount| mount["name"] == "proxy").expect("it is mounted");
+        assert_eq!((&mount["mountPath"], &mount["subPath"]), (&folder, &Value::Null));
+    }
+    let notes = notes(&with(&sets));
+    for says in [
+        "The way there is in the Secret way (keys http, https and noProxy): without it the aggregators' pods do not start.",
+        "What is at http:// is reached through the proxy http://p.example:1, but for internal.example.",
+    ] {
+        assert!(notes.contains(says), "{notes}");
+    }
+    assert!(!notes.contains("Without effect"), "{notes}");
+}
+
+#[test]
 fn the_notes_say_once_that_something_has_no_effect_or_is_scraped_twice() {
     let said = |sets: &[&str], says: &str| notes(&with(sets)).matches(says).count();
-    assert_eq!(said(&["proxy.http=http://a:1", "proxy.https=http://b:2", "proxy.noProxy=c"], "proxy"), 1);
+    assert_eq!(said(&["gatewayUrl=https://x.example"], "gatewayUrl"), 1);
     let twice = "scrapes twice";
     assert_eq!(said(&["metrics.scrapeAnnotations=true", "metrics.serviceMonitor.enabled=true"], twice), 1);
     assert_eq!(said(&["metrics.scrapeAnnotations=true", "metrics.podMonitor.enabled=true"], twice), 1);

@@ -1,6 +1,6 @@
 {{/*
 The pod of an aggregator, whatever it is to do: {root, settings, component, task (its first argument, if it has one)}. With a
-task, tokens need not be there: it is to say which is missing.
+task, tokens and the proxy's Secret need not be there: it is to say which is missing.
 */}}
 {{- define "tocsin.aggregator.pod" -}}
 {{- $settings := .settings -}}
@@ -21,6 +21,11 @@ task, tokens need not be there: it is to say which is missing.
 {{- $volumes = append $volumes (dict "name" (printf "token-%s" $sink) "secret" $secret) -}}
 {{- $mounts = append $mounts (dict "name" (printf "token-%s" $sink) "mountPath" (printf "/etc/tocsin/token/%s" $sink) "readOnly" true) -}}
 {{- end -}}
+{{- end -}}
+{{- with $settings.proxy.existingSecret -}}
+{{- $secret := merge (dict "secretName" .) (ternary (dict "optional" true) (dict) (not (empty $task))) -}}
+{{- $volumes = append $volumes (dict "name" "proxy" "secret" $secret) -}}
+{{- $mounts = append $mounts (dict "name" "proxy" "mountPath" "/etc/tocsin/proxy" "readOnly" true) -}}
 {{- end -}}
 {{- $own := $settings.tls.existingSecret -}}
 {{- $env := list -}}
