@@ -6,10 +6,10 @@
 help: ## List the targets.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-demo: ## Play an incident on this machine: needs nothing but Rust. KEEP=1 lets it run on.
+demo: ## Play an incident on this machine: needs nothing but Rust and a C compiler. KEEP=1 lets it run on.
 	@cargo run --locked --package tocsin-tests --bin demo -- $(if $(KEEP),--keep)
 
-test: ## Run every test that needs nothing but Rust.
+test: ## Run every test that needs nothing but Rust and a C compiler.
 	cargo test --workspace --locked
 
 lint: ## Check format, clippy and the dependencies' licences and bans.
