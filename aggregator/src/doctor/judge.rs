@@ -70,7 +70,8 @@ pub(super) fn api_server(asked: &Result<(), Unasked>) -> Check {
         Err(Unasked::Unreachable(why)) => Check::failed(
             API_SERVER,
             format_args!("it gives no answer: {}", shown(why)),
-            "in a cluster, a NetworkPolicy must let this pod reach it (networkPolicy.apiServerPorts of the chart)",
+            "in a cluster, a NetworkPolicy must let this pod reach it (networkPolicy.apiServerPorts of the chart); outside of \
+             one, the kubeconfig must say where it is, see --kubeconfig and --context",
         ),
         Err(Unasked::Unknown(why)) => Check::failed(
             API_SERVER,
