@@ -28,6 +28,9 @@
 {{- if not (regexMatch "^[a-z]([-a-z0-9]*[a-z0-9])?$" .names.fullname) -}}
   {{- $problems = append $problems (printf "fullnameOverride: objects cannot be called %q, as Services are not: use a-z, 0-9 and -, a letter first, for example fullnameOverride=watcher" .names.fullname) -}}
 {{- end -}}
+{{- if and .global.imageRegistry (not (regexMatch "^[A-Za-z0-9.-]+(:[0-9]{1,5})?(/[a-z0-9._/-]*)?$" .global.imageRegistry)) -}}
+  {{- $problems = append $problems (printf "global.imageRegistry: %q is no registry: write host, port and path without a scheme, for example registry.example.com:5000/mirror" .global.imageRegistry) -}}
+{{- end -}}
 {{- if and .caBundle (not (regexMatch "-----BEGIN CERTIFICATE-----\\s+[A-Za-z0-9+/=\\s]+-----END CERTIFICATE-----" .caBundle)) -}}
   {{- $problems = append $problems "caBundle holds no certificate: give it the text from -----BEGIN CERTIFICATE----- to -----END CERTIFICATE-----, for example with --set-file caBundle=ca.crt" -}}
 {{- end -}}

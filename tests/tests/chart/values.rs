@@ -53,7 +53,11 @@ fn what_cannot_work_together_fails_with_the_fix() {
     let many: Vec<_> = (0..16).map(|number| format!("sinks.s{number}.type=stdout")).collect();
     let many = many.join(",");
     for (sets, says) in [
-        (&["logLevel=loud"][..], "logLevel: there is no level \"loud\": use error, warn, info, debug or trace"),
+        (
+            &["global.imageRegistry=https://registry.example.com"][..],
+            "global.imageRegistry: \"https://registry.example.com\" is no registry: write host, port and path without a scheme, for example registry.example.com:5000/mirror",
+        ),
+        (&["logLevel=loud"], "logLevel: there is no level \"loud\": use error, warn, info, debug or trace"),
         (
             &["token=x", "existingSecret=y"],
             "token and existingSecret are both set, and only one can be meant: leave one of them out",
