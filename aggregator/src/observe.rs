@@ -125,6 +125,9 @@ impl Observe {
                 () = clock.sleep_until(deadline) => self.tick(now()),
             };
             let Steps { findings, gone, ask, list_again } = steps;
+            for node in &gone {
+                self.stand_ins.on_node_gone(node);
+            }
             for collection in list_again {
                 self.watches.list_again(collection);
             }

@@ -131,13 +131,22 @@ impl Pipeline {
         self.dedupe.open_findings(node).cloned().collect()
     }
 
-    /// Who stands in for the agent of `node` has looked at all of its pods: what has changed, and all that is there.
-    pub fn on_looked(&mut self, node: &Arc<str>, changes: Vec<Finding>, there: &HashSet<FindingId>, now: Time) {
+    /// Who stands in for the agent of `node` has looked at all of its pods, as they were at `at`: what has changed, and all
+    /// that is there.
+    pub fn on_looked(
+        &mut self,
+        node: &Arc<str>,
+        changes: Vec<Finding>,
+        there: &HashSet<FindingId>,
+        at: Time,
+        now: Time,
+    ) {
         // No revision: what the agent has told by itself is not settled by this.
         let entries = changes.into_iter().map(|finding| Entry { revision: 0, finding }).collect();
         self.dedupe.on_findings(node, entries, now);
         self.dedupe.on_full_report(node, there, now);
-        self.dedupe.on_session(node, now);
+        self.dedupe.on_session(node, at);
+        self.sessions.on_looked(node, at);
         self.carry_out(now);
     }
 
@@ -239,6 +248,7 @@ impl Pipeline {
     /// There are no agents, and all that they would see is seen by the aggregator itself: what they told is over when its
     /// hold has passed.
     pub fn on_no_agents(&mut self, now: Time) {
+        self.sessions.on_no_agents();
         let heard = self.sessions.heard().map(|(node, _)| Arc::clone(node));
         for node in heard.chain(self.dedupe.observers()).collect::<BTreeSet<_>>() {
             self.on_node_gone(&node, now);

@@ -23,6 +23,8 @@ pub struct Sessions {
     nodes: HashMap<Arc<str>, Node>,
     by_id: HashMap<SessionId, Arc<str>>,
     retired: VecDeque<SessionId>,
+    /// When somebody who stands in for its agent looked at a node last.
+    looked: HashMap<Arc<str>, Time>,
 }
 
 /// What a report brought.
@@ -107,6 +109,7 @@ impl Sessions {
             nodes: HashMap::new(),
             by_id: HashMap::new(),
             retired: VecDeque::new(),
+            looked: HashMap::new(),
         }
     }
 
@@ -150,11 +153,14 @@ impl Sessions {
         self.nodes.get(node).is_some_and(|node| node.synced)
     }
 
-    /// Up to then every agent has reported what it saw, but those that are silent for longer than [`GIVEN_UP_AFTER`];
-    /// `None` while an agent has yet to report.
+    /// Up to then every agent, or who stands in for it, has reported what it saw, but those that are silent for longer than
+    /// [`GIVEN_UP_AFTER`]; `None` while an agent has yet to report.
     pub fn all_saw_until(&self, now: Time) -> Option<Time> {
-        let nodes = self.nodes.values().filter(|node| now.since(node.last_heard) <= GIVEN_UP_AFTER);
-        nodes.map(|node| node.saw_until).try_fold(now, |all, until| Some(all.min(until?)))
+        let is_awaited = |at: Time| now.since(at) <= GIVEN_UP_AFTER;
+        let agents =
+            self.nodes.iter().filter(|(name, node)| is_awaited(node.last_heard) && !self.looked.contains_key(*name));
+        let looked = self.looked.values().filter(|at| is_awaited(**at)).map(|at| Some(*at));
+        agents.map(|(_, node)| node.saw_until).chain(looked).try_fold(now, |all, until| Some(all.min(until?)))
     }
 
     /// The nodes whose agents have been heard, and when.
@@ -201,6 +207,7 @@ impl Sessions {
             entry.renew(session, now);
         }
         self.by_id.insert(session, Arc::clone(node));
+        self.looked.remove(node);
         SessionReply::Welcome(Welcome { version, session, epoch: self.epoch, opening })
     }
 
@@ -284,8 +291,19 @@ impl Sessions {
         }
     }
 
+    /// Who stands in for the agent of `node` has told what there was at `at`.
+    pub fn on_looked(&mut self, node: &Arc<str>, at: Time) {
+        self.looked.insert(Arc::clone(node), at);
+    }
+
+    /// Nobody is stood in for any more.
+    pub fn on_no_agents(&mut self) {
+        self.looked.clear();
+    }
+
     /// A node is no more.
     pub fn on_node_gone(&mut self, node: &str) {
+        self.looked.remove(node);
         if let Some(node) = self.nodes.remove(node) {
             self.by_id.remove(&node.session);
         }

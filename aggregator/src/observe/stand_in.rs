@@ -35,6 +35,8 @@ pub struct Look {
     pub version: Option<String>,
     /// Which look this is.
     number: u64,
+    /// When it began.
+    at: Time,
 }
 
 /// One node's.
@@ -42,6 +44,8 @@ struct StandIn {
     /// `None` before the first look.
     engine: Option<Engine>,
     version: Option<String>,
+    /// When it last took in what it saw.
+    took_in: Option<Time>,
     /// When to look next, or which look is on its way.
     next: Next,
     failures: u32,
@@ -87,8 +91,16 @@ impl StandIns {
             if !self.nodes.contains_key(node) {
                 let grace = interval * Heard::MISSED_MAX;
                 let next = Next::At(now + grace + grace.mul_f64(self.random.f64()));
-                self.nodes.insert(Arc::clone(node), StandIn { engine: None, version: None, next, failures: 0 });
+                self.nodes.insert(Arc::clone(node), StandIn::new(next));
             }
+        }
+    }
+
+    /// A node is no more: a look at it that is on its way changes nothing.
+    pub fn on_node_gone(&mut self, node: &str) {
+        if let Some(it) = self.nodes.remove(node) {
+            self.wanted -= 1;
+            self.shed += it.shed();
         }
     }
 
@@ -99,7 +111,7 @@ impl StandIns {
             if matches!(it.next, Next::At(at) if at <= now) {
                 self.looks += 1;
                 it.next = Next::Looking(self.looks);
-                looks.push(Look { node: Arc::clone(node), version: it.version.clone(), number: self.looks });
+                looks.push(Look { node: Arc::clone(node), version: it.version.clone(), number: self.looks, at: now });
             }
         }
         looks
@@ -124,18 +136,22 @@ impl StandIns {
             return;
         }
         it.next = Next::At(now + PERIOD.mul_f64(0.9 + 0.2 * self.random.f64()));
-        if pipeline.sessions().is_heard(&look.node, now) {
+        let heard = pipeline.sessions().last_heard(&look.node);
+        if it.took_in <= heard {
+            // What the agent has told since is to be gone on with.
+            self.shed += it.begin_anew();
+        }
+        if pipeline.sessions().is_heard(&look.node, now) || heard >= Some(look.at) {
             // It came back meanwhile, and speaks for itself.
             return;
         }
         match listing {
-            Ok(listing) => it.judge(&look.node, listing, &self.config, pipeline, now),
+            Ok(listing) => it.judge(look, listing, &self.config, pipeline, now),
             Err(failure) => {
                 tracing::debug!(target: "observe", node = %look.node, %failure, "node_not_looked_at");
                 it.failures += 1;
                 if it.failures.is_multiple_of(FAILURES_MAX) {
-                    self.shed += it.shed();
-                    (it.engine, it.version) = (None, None);
+                    self.shed += it.begin_anew();
                 }
             }
         }
@@ -153,9 +169,20 @@ impl StandIns {
 }
 
 impl StandIn {
+    fn new(next: Next) -> Self {
+        Self { engine: None, version: None, took_in: None, next, failures: 0 }
+    }
+
+    /// Knows nothing any more; how many findings had no room until then.
+    fn begin_anew(&mut self) -> u64 {
+        let shed = self.shed();
+        (self.engine, self.version, self.took_in) = (None, None, None);
+        shed
+    }
+
     fn judge(
         &mut self,
-        node: &Arc<str>,
+        Look { node, at, .. }: &Look,
         listing: Listing<Pod>,
         config: &Arc<Config>,
         pipeline: &mut Pipeline,
@@ -170,8 +197,8 @@ impl StandIn {
         engine.on_relist_but(&objects, &skipped, now);
         let changes = engine.changes();
         let there = engine.findings().map(|finding| finding.id).collect();
-        pipeline.on_looked(node, changes, &there, now);
-        (self.version, self.failures) = (Some(version), 0);
+        pipeline.on_looked(node, changes, &there, *at, now);
+        (self.version, self.took_in, self.failures) = (Some(version), Some(now), 0);
     }
 
     fn shed(&self) -> u64 {

@@ -1,8 +1,8 @@
 //! Who stands in for which agents, when it looks, and what becomes of that when the agent is back.
 
-use rules::{State, view::Meta};
+use rules::{Finding, State, view::Meta};
 use serde_json::json;
-use wire::{Body, Epoch, Hello, OpenSet, Reply, Report, SessionId};
+use wire::{Body, Entry, Epoch, Hello, OpenSet, Reply, Report, SessionId};
 
 use super::*;
 use crate::settings::{Settings, SinkSettings};
@@ -54,11 +54,30 @@ impl Scene {
         self.pipeline.dedupe().open_findings("n1").map(|finding| finding.state).collect()
     }
 
+    /// Its first report of everything.
+    fn agent_reports(&mut self, findings: Vec<Finding>) -> Reply {
+        let (session, mut open) = (SessionId(1), OpenSet::default());
+        for finding in &findings {
+            open.add(finding.id, 1);
+        }
+        let body = Body::Full(findings.into_iter().map(|finding| Entry { revision: 1, finding }).collect());
+        let report = Report { session, seq: 1, body, open, settled_seen: 0, config_hash: 0, shed: 0 };
+        self.pipeline.on_report(report, self.now)
+    }
+
     fn agent_says_hello(&mut self) {
         let kinds = rules::Kind::all().map(|kind| kind.name().to_owned()).collect();
         let hello = Hello { versions: wire::VERSIONS.to_vec(), kinds, build: "test".to_owned() };
         self.pipeline.on_hello(&"n1".into(), &hello, SessionId(1), self.now);
     }
+}
+
+/// That pod's image cannot be pulled, as an agent tells it.
+fn ill() -> Finding {
+    let mut engine = Engine::new(Observer::NodeAgent { node: "n1".into() }, Arc::default());
+    engine.on_relist(&pods("ill", "1").objects, START);
+    engine.on_tick(START + Duration::from_mins(5));
+    engine.changes().pop().expect("it is ill for long enough")
 }
 
 fn pods(state: &str, version: &str) -> Listing<Pod> {
@@ -67,6 +86,7 @@ fn pods(state: &str, version: &str) -> Listing<Pod> {
         "spec": { "nodeName": "n1", "containers": [{ "name": "app" }] },
         "status": { "phase": "Running", "containerStatuses": [{ "name": "app", "state": match state {
             "ill" => json!({ "waiting": { "reason": "ImagePullBackOff" } }),
+            "waits" => json!({ "waiting": { "reason": "ContainerCreating" } }),
             _ => json!({ "running": { "startedAt": START.to_string() } }),
         }}] },
     });
@@ -156,16 +176,64 @@ fn an_agent_that_is_back_is_given_what_was_found_and_a_look_under_way_changes_no
 fn an_agent_that_somebody_stood_in_for_has_to_say_hello_again() {
     let mut scene = Scene::new();
     scene.agent_says_hello();
-    let report = |scene: &mut Scene| {
-        let (session, body, open) = (SessionId(1), Body::Full(Vec::new()), OpenSet::default());
-        let report = Report { session, seq: 1, body, open, settled_seen: 0, config_hash: 0, shed: 0 };
-        scene.pipeline.on_report(report, scene.now)
-    };
-    assert!(matches!(report(&mut scene), Reply::Answer(_)));
+    assert!(matches!(scene.agent_reports(vec![]), Reply::Answer(_)));
     scene.now = scene.now + Duration::from_mins(5);
     scene.want(&["n1"]);
     scene.sees(Ok(pods("ill", "1")));
-    assert_eq!(report(&mut scene), Reply::UnknownSession);
+    assert_eq!(scene.agent_reports(vec![]), Reply::UnknownSession);
+}
+
+/// Between two looks it may come and go again: what it told meanwhile is gone on with.
+#[test]
+fn an_agent_that_came_and_went_between_two_looks_is_stood_in_for_anew() {
+    let mut scene = Scene::new();
+    scene.want(&["n1"]);
+    for version in ["1", "2"] {
+        scene.sees(Ok(pods("well", version)));
+    }
+    scene.agent_says_hello();
+    assert!(matches!(scene.agent_reports(vec![ill()]), Reply::Answer(_)));
+    scene.now = scene.now + INTERVAL * 4;
+    for version in 3..60 {
+        // Neither ill nor well.
+        scene.sees(Ok(pods("waits", &version.to_string())));
+        scene.pipeline.on_tick(scene.now);
+    }
+    assert_eq!(scene.open(), [State::Active]);
+    assert_eq!(scene.agent_reports(vec![]), Reply::UnknownSession, "it has to say hello again");
+}
+
+/// Its pods may outlive it in the API for a while, but nobody will say when they are well.
+#[test]
+fn a_look_at_a_node_that_went_meanwhile_changes_nothing() {
+    let mut scene = Scene::new();
+    scene.want(&["n1"]);
+    scene.sees(Ok(pods("well", "1")));
+    let look = scene.look();
+    scene.stand_ins.on_node_gone("n1");
+    scene.pipeline.on_node_gone(&"n1".into(), scene.now);
+    scene.shows(&look, Ok(pods("ill", "2")));
+    assert_eq!(scene.open(), []);
+    assert_eq!((scene.stand_ins.next_deadline(), scene.stand_ins.uncovered()), (None, 0));
+}
+
+/// What happens after a look is seen by the next one, or else has to be news for a successor.
+#[test]
+fn for_a_successor_only_what_happened_before_the_last_look_is_old() {
+    let mut scene = Scene::new();
+    scene.want(&["n1"]);
+    scene.pipeline.on_expected(std::iter::empty(), scene.now);
+    while scene.now < START + Duration::from_mins(10) {
+        scene.sees(Ok(pods("well", "1")));
+    }
+    let looked = scene.now;
+    let low_water = |scene: &mut Scene, passed| {
+        scene.pipeline.fold(looked + Duration::from_secs(passed));
+        scene.pipeline.told_log().low_water()
+    };
+    assert_eq!(low_water(&mut scene, 40), looked);
+    // Nothing is kept waiting for who cannot be looked at.
+    assert_eq!(low_water(&mut scene, 7200), looked + Duration::from_hours(2));
 }
 
 #[test]
