@@ -51,10 +51,24 @@ pub struct Pair {
     pub aside: Outbound,
     /// The objects that the told-log is kept in; `None` where an aggregator has its memory only.
     pub cabinet: Option<Cabinet>,
+    /// How it goes when who stands in for an agent lists the pods of its node.
+    pub looks: Looks,
     settings: Settings,
     watch: aggregator::Watch,
     now: Time,
     lives: u64,
+}
+
+/// How a LIST of a node's pods goes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Looks {
+    /// It is there at once.
+    #[default]
+    AtOnce,
+    /// What was there then arrives after that time.
+    Late(Duration),
+    /// It fails.
+    Fail,
 }
 
 /// What stands outside: how it answers, and what it was told.
@@ -146,6 +160,7 @@ impl Pair {
             outbound: Outbound::default(),
             aside: Outbound::default(),
             cabinet: None,
+            looks: Looks::AtOnce,
             settings,
             watch: aggregator::Watch::default(),
             now: START,
@@ -385,7 +400,7 @@ impl Pair {
 
     fn run_aggregator(&mut self) -> bool {
         let Some(aggregator) = &mut self.aggregator else { return false };
-        let mut busy = aggregator.detect(&self.world, self.now);
+        let mut busy = aggregator.detect(&self.world, self.looks, self.now);
         for check in aggregator.pipeline.take_checks() {
             let pod = self.world.pod(&check.namespace, &check.pod);
             let is_other = pod.is_some_and(|pod| {

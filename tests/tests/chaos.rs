@@ -7,7 +7,7 @@ use std::time::Duration;
 use fastrand::Rng;
 use tocsin_aggregator::forward::outbox::Outcome;
 use tocsin_tests::apiserver::{Container, PodRef, PodTemplate};
-use tocsin_tests::pair::{Pair, Stop};
+use tocsin_tests::pair::{Looks, Pair, Stop};
 
 const NODES: &[&str] = &["n1", "n2", "n3"];
 const APPS: &[&str] = &["a", "b", "c"];
@@ -48,6 +48,7 @@ enum Action {
     NodeBack(usize),
     Stranger(usize),
     Newcomer(usize),
+    Looks(Looks),
     Moment(u64),
     Pass(u64),
 }
@@ -59,6 +60,8 @@ struct Mode {
     aggregator_dies: bool,
     /// What it told is kept for the next one.
     told_log: bool,
+    /// It stands in for agents that are silent. (Then what is told is kept, too.)
+    stands_in: bool,
     agents_die: bool,
     nodes_die: bool,
     refuses: bool,
@@ -67,12 +70,13 @@ struct Mode {
     ill: usize,
 }
 
+const LOOKS: &[Looks] = &[Looks::AtOnce, Looks::Late(Duration::from_secs(55)), Looks::Fail];
 const KINDS: &[&str] = &["CrashLoopBackOff", "OOMKilled", "NotReady", "ImagePull", "NodeNotReady", "AgentSilent"];
 
 fn draw(rng: &mut Rng, mode: Mode, pods: usize) -> Action {
     loop {
         let node = rng.usize(..NODES.len());
-        return match rng.u8(..24) {
+        return match rng.u8(..if mode.stands_in { 26 } else { 24 }) {
             0..7 => {
                 let ill = [
                     Ill::CrashLoop,
@@ -124,6 +128,9 @@ fn draw(rng: &mut Rng, mode: Mode, pods: usize) -> Action {
             }),
             20 => Action::Moment(rng.u64(1..400)),
             21..24 => Action::Pass(SECONDS[rng.usize(..SECONDS.len())]),
+            24 => Action::Looks(LOOKS[rng.usize(..LOOKS.len())]),
+            // Long enough for somebody to stand in.
+            25 => Action::Pass(rng.u64(150..400)),
             _ => continue,
         };
     }
@@ -138,7 +145,11 @@ struct Story {
 
 impl Story {
     fn begin(mode: Mode) -> Self {
-        let mut pair = if mode.told_log { Pair::with_told_log(NODES) } else { Pair::with_nodes(NODES) };
+        let mut pair = match mode {
+            Mode { stands_in: true, .. } => Pair::with_stand_ins(NODES),
+            Mode { told_log: true, .. } => Pair::with_told_log(NODES),
+            _ => Pair::with_nodes(NODES),
+        };
         pair.world.set_graceful_deletion(true);
         let mut pods = Vec::new();
         for app in APPS {
@@ -263,6 +274,7 @@ impl Story {
             Action::Stranger(node) if self.nodes.contains(&node) => pair.start_agent(NODES[node]),
             Action::Stranger(_) => {}
             Action::Newcomer(index) => self.newcomer(index),
+            Action::Looks(looks) => pair.looks = looks,
             Action::Moment(millis) => {
                 pair.pass(Duration::from_millis(millis));
             }
@@ -280,6 +292,7 @@ impl Story {
             cabinet.stop = None;
         }
         self.act(Action::StartAggregator);
+        self.pair.looks = Looks::AtOnce;
         self.pair.change_rules(|rules| {
             for kind in KINDS {
                 rules.kinds.get_mut(*kind).expect("a kind").enabled = true;
@@ -426,6 +439,7 @@ fn tell(mode: Mode, first: u64) {
 const CALM: Mode = Mode {
     aggregator_dies: false,
     told_log: false,
+    stands_in: false,
     agents_die: false,
     nodes_die: false,
     refuses: false,
@@ -449,6 +463,14 @@ fn whatever_an_aggregator_that_dies_has_told_its_successor_goes_on_with() {
     tell(mode, 4000);
     tell(Mode { agents_die: true, nodes_die: true, ..mode }, 5000);
     tell(Mode { agents_die: true, nodes_die: true, ill: 3, ..mode }, 6000);
+}
+
+#[test]
+fn whoever_stands_in_for_silent_agents_tells_one_story_with_them() {
+    let mode = Mode { told_log: true, stands_in: true, agents_die: true, nodes_die: true, ..CALM };
+    tell(mode, 7000);
+    tell(Mode { aggregator_dies: true, ..mode }, 8000);
+    tell(Mode { aggregator_dies: true, rules_change: true, ill: 3, ..mode }, 9000);
 }
 
 #[test]

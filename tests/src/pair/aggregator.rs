@@ -2,17 +2,19 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
-use process::watch::Listing;
-use rules::{AgentSight, Engine, Observer, Time};
+use process::watch::{Failure, Listing};
+use rules::{AgentSight, Engine, Observer, Pod, Realm, Time};
 use tocsin_aggregator::forward::outbox::Next;
-use tocsin_aggregator::observe::stand_in::StandIns;
+use tocsin_aggregator::observe::fleet::Fleet;
+use tocsin_aggregator::observe::stand_in::{Look, StandIns};
 use tocsin_aggregator::pipeline::Pipeline;
 use tocsin_aggregator::settings::Settings;
 use wire::Epoch;
 
 use super::world::{Change, World};
-use super::{Cabinet, Outbound, START};
+use super::{Cabinet, Looks, Outbound, START};
 
 /// What an aggregator watches beside what it always does.
 #[derive(Clone, Copy, Default)]
@@ -23,6 +25,9 @@ pub(super) struct Watch {
     pub(super) stands_in: bool,
 }
 
+/// Who is silent is looked at so often, as by its process.
+const SWEEP_EVERY: Duration = Duration::from_secs(30);
+
 /// One life of the aggregator: the pipeline and its own detection.
 pub struct Aggregator {
     /// The stages.
@@ -31,6 +36,10 @@ pub struct Aggregator {
     engine: Engine,
     /// Who looks at nodes whose agent is not heard; `None` where nobody does.
     stand_ins: Option<StandIns>,
+    /// What was listed for it, and when that arrives.
+    under_way: Vec<(Time, Look, Result<Listing<Pod>, Failure>)>,
+    /// When it looks again at who is silent.
+    sweeps: Time,
     senders: BTreeMap<Arc<str>, Time>,
     in_flight: BTreeSet<Arc<str>>,
 }
@@ -57,6 +66,12 @@ impl Aggregator {
         }
         let nodes: Vec<_> = world.nodes().map(|node| (**node).clone()).collect();
         engine.on_node_relist(&nodes, now);
+        // What a predecessor told of agents may be of a node that went before we looked.
+        let agents = engine.findings().filter(|finding| Realm::of(finding.kind) == Realm::Agents);
+        let left: Vec<_> = agents.map(|finding| Arc::clone(&finding.subject.node)).collect();
+        for node in left.into_iter().filter(|name| nodes.iter().all(|node| node.meta.name != *name)) {
+            engine.on_agent_gone(&node, now);
+        }
         let pods = if is_alone { world.all_pods() } else { world.unscheduled_pods() };
         engine.on_relist(&pods, now);
         pipeline.on_own_findings(engine.changes(), now);
@@ -66,7 +81,7 @@ impl Aggregator {
         }
         let stand_ins = watch.stands_in.then(|| StandIns::new(Arc::clone(&settings.rules), life));
         let (senders, in_flight) = (BTreeMap::new(), BTreeSet::new());
-        Self { pipeline, is_alone, engine, stand_ins, senders, in_flight }
+        Self { pipeline, is_alone, engine, stand_ins, under_way: Vec::new(), sweeps: now, senders, in_flight }
     }
 
     /// Goes by other settings from now on.
@@ -79,7 +94,8 @@ impl Aggregator {
     pub(super) fn deadlines(&self) -> impl Iterator<Item = Time> {
         let looks = self.stand_ins.as_ref().and_then(StandIns::next_deadline);
         let own = [self.pipeline.next_deadline(), self.engine.next_deadline(), looks];
-        self.senders.values().copied().chain(own.into_iter().flatten())
+        let arrivals = self.under_way.iter().map(|(at, ..)| *at);
+        self.senders.values().copied().chain(arrivals).chain(own.into_iter().flatten())
     }
 
     pub(super) fn watch(&mut self, change: &Change, now: Time) {
@@ -89,6 +105,9 @@ impl Aggregator {
                 self.engine.on_node_deleted(node, now);
                 self.engine.on_agent_gone(&node.meta.name, now);
                 self.pipeline.on_node_gone(&node.meta.name, now);
+                if let Some(stand_ins) = &mut self.stand_ins {
+                    stand_ins.on_node_gone(&node.meta.name);
+                }
             }
             Change::Pod(pod) if self.is_alone || pod.spec.node_name.is_empty() => self.engine.on_pod(pod, now),
             // The watch is for pods without a node: one that got its node leaves it, as if it were deleted.
@@ -97,7 +116,7 @@ impl Aggregator {
     }
 
     /// Looks at the agents, and reports what its own rules find.
-    pub(super) fn detect(&mut self, world: &World, now: Time) -> bool {
+    pub(super) fn detect(&mut self, world: &World, looks: Looks, now: Time) -> bool {
         for node in world.nodes().filter(|_| !self.is_alone) {
             let sight = AgentSight {
                 node,
@@ -112,7 +131,7 @@ impl Aggregator {
         }
         self.engine.on_tick(now);
         let changes = self.engine.changes();
-        let busy = !changes.is_empty() | self.stand_in(world, now);
+        let busy = !changes.is_empty() | self.stand_in(world, looks, now);
         self.pipeline.on_own_findings(changes, now);
         let expected = world.nodes().filter(|_| !self.is_alone).map(|node| &*node.meta.name);
         self.pipeline.on_expected(expected, now);
@@ -121,18 +140,30 @@ impl Aggregator {
     }
 
     /// Looks at the pods of nodes whose agent is not heard; whether it did.
-    fn stand_in(&mut self, world: &World, now: Time) -> bool {
+    fn stand_in(&mut self, world: &World, how: Looks, now: Time) -> bool {
         let Self { pipeline, stand_ins: Some(stand_ins), .. } = self else { return false };
-        let names = world.nodes().map(|node| &node.meta.name);
-        let silent = names.filter(|name| !pipeline.sessions().is_heard(name, now)).cloned().collect();
-        stand_ins.want(&silent, pipeline.settings().heartbeat, now);
-        let looks = stand_ins.looks(now);
-        for look in &looks {
+        if now >= self.sweeps {
+            self.sweeps = now + SWEEP_EVERY;
+            let mut fleet = Fleet::new(Arc::from("tocsin-node-agent"));
+            fleet.on_nodes(world.nodes().map(|node| (**node).clone()).collect(), &[]);
+            let heard = pipeline.sessions().heard().map(|(node, heard)| (Arc::clone(node), heard)).collect();
+            stand_ins.want(&fleet.without_agent(&heard, now), pipeline.settings().heartbeat, now);
+        }
+        for look in stand_ins.looks(now) {
             let objects = world.pods_on(&look.node);
             let listing = Listing { objects, skipped: Vec::new(), version: "1".to_owned() };
-            stand_ins.on_looked(look, Ok(listing), pipeline, now);
+            self.under_way.push(match how {
+                Looks::AtOnce => (now, look, Ok(listing)),
+                Looks::Late(span) => (now + span, look, Ok(listing)),
+                Looks::Fail => (now, look, Err(Failure::Behind)),
+            });
         }
-        !looks.is_empty()
+        let arrived: Vec<_> = self.under_way.extract_if(.., |(at, ..)| *at <= now).collect();
+        let is_busy = !arrived.is_empty();
+        for (_, look, listing) in arrived {
+            stand_ins.on_looked(&look, listing, pipeline, now);
+        }
+        is_busy
     }
 
     /// Lets a sender do what it is to do now.
