@@ -228,7 +228,7 @@ impl Keeper {
     async fn write_journal(&mut self, core: &Core) {
         let page = || core.quietly(|pipeline, _| pipeline.told_log().journal());
         let Some(mut next) = page() else { return };
-        if next.left_out > 0 {
+        if next.left_out > 0 && self.clock.mark() >= self.folded + self.fold_pause {
             // What is confirmed has room in the snapshot.
             self.fold(core).await;
             next = page().unwrap_or(next);
@@ -257,6 +257,8 @@ impl Keeper {
             let written = self.shards[shard].write(text, &self.counts).await;
             if self.said(written) {
                 core.quietly(|pipeline, _| pipeline.told_log().on_folded(shard, version));
+            } else {
+                self.fold_pause = FOLD_EVERY;
             }
         }
     }

@@ -146,8 +146,13 @@ fn what_cannot_work_together_fails_with_the_fix() {
     ] {
         refused(&with(sets), &[says]);
     }
+}
+
+#[test]
+fn what_looks_odd_and_works_is_rendered() {
     rendered(&with(&["sinks.team.type=webhook", "sinks.team.url=http://127.0.0.1:80/x", "sinks.team.token=t"]));
     rendered(&with(&["rules.ImagePull.hold=23h59m60s", "logLevel=Warning"]));
+    rendered(&with(&["global.imageRegistry=10.0.0.1:5000/mirror/of_ours/"]));
     for some in ["0", "3", "50%", "100%"] {
         rendered(&with(&[&format!("aggregator.podDisruptionBudget.maxUnavailable={some}")]));
     }

@@ -159,7 +159,10 @@ impl Server {
             return (status, json!({"message": "no"}));
         }
         let name = head.uri.path().rsplit('/').next().unwrap_or_default().to_owned();
-        let Some((version, data)) = self.maps.get_mut(&name) else { return (StatusCode::NOT_FOUND, json!({})) };
+        let Some((version, data)) = self.maps.get_mut(&name) else {
+            self.refused += 1;
+            return (StatusCode::NOT_FOUND, json!({}));
+        };
         if head.method == Method::PATCH {
             let patch: Value = serde_json::from_slice(body).expect("a patch");
             if patch["metadata"]["resourceVersion"] != json!(version.to_string()) {
@@ -360,6 +363,23 @@ async fn what_leaves_does_not_wait_for_what_many_others_have_confirmed() {
         .await;
     let folds = story.server().writes.iter().filter(|(name, _)| name != "told-journal").count();
     assert!((SHARDS..=8 * SHARDS).contains(&folds), "{folds} writes of the snapshot");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_snapshot_that_cannot_be_written_is_tried_once_a_minute_however_long_the_journal() {
+    let mut story = Story::begin();
+    story.server().maps.retain(|name, _| name == "told-journal");
+    story
+        .keeping(async |story| {
+            for issue in 0..100 {
+                story.clock.sleep(3 * JOURNAL_EVERY).await;
+                story.finds(&format!("issue-{issue}"));
+                story.delivered();
+            }
+            let asked = story.server().refused;
+            assert!((4 * SHARDS..=8 * SHARDS).contains(&asked), "asked {asked} times in five minutes");
+        })
+        .await;
 }
 
 #[tokio::test(start_paused = true)]
