@@ -119,6 +119,7 @@ impl Observe {
                 Some((look, listing)) = looks.next() => {
                     let stand_ins = &mut self.stand_ins;
                     self.core.with(|pipeline, now| stand_ins.on_looked(&look, listing, pipeline, now));
+                    tracing::debug!(target: "observe", node = %look.node, "look_taken");
                     Steps::default()
                 }
                 Ok(()) = self.config.changed() => self.configure(now()),
@@ -134,12 +135,14 @@ impl Observe {
             leases.extend(ask.into_iter().map(|(id, node)| read_lease(self.client.clone(), clock.clone(), id, node)));
             looks.extend(self.stand_ins.looks(now()).into_iter().map(|look| look_at(self.client.clone(), look)));
             if !findings.is_empty() || !gone.is_empty() {
+                let (findings_taken, nodes_gone) = (findings.len(), gone.len());
                 self.core.with(|pipeline, now| {
                     for node in &gone {
                         pipeline.on_node_gone(node, now);
                     }
                     pipeline.on_own_findings(findings, now);
                 });
+                tracing::debug!(target: "observe", findings = findings_taken, nodes_gone, "own_report_taken");
             }
         }
     }
