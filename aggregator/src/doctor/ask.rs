@@ -49,6 +49,7 @@ pub(super) async fn everything(launch: &Launch, patience: Duration, clock: &Cloc
     let read = Reload::begin(&launch.config, &launch.namespace).await;
     let read = read.map(|(_, config)| config).map_err(|error| format!("{error:#}"));
     let mut checks = vec![judge::configuration(&launch.config, &read)];
+    // What an error says stands in the check above.
     let config = read.ok();
     if let Some(config) = &config {
         checks.push(judge::files(config.check_files().await.map_err(|error| format!("{error:#}"))));
@@ -195,11 +196,9 @@ async fn fleet(launch: &Launch, coverage: &Coverage, client: &Client, clock: &Cl
     };
     let objects = Objects::new(client.clone(), &launch.namespace, DEADLINE);
     let read = objects.get::<Lease>(&election.lease).await.map(lease::record);
-    let check = fleet::lease(&election.lease, &read, clock.now());
-    let address = read.ok().and_then(|record| record.address.parse::<SocketAddr>().ok());
-    let said = match address.filter(|_| check.outcome == Outcome::Ok) {
-        Some(address) => leader(SocketAddr::new(address.ip(), port), coverage).await,
-        None => vec![Check::not_applicable("agents", "nobody leads who could say")],
+    let (check, said) = match fleet::lease(&election.lease, &read, clock.now()) {
+        Ok((check, address)) => (check, leader(SocketAddr::new(address.ip(), port), coverage).await),
+        Err(check) => (check, vec![Check::not_applicable("agents", "nobody leads who could say")]),
     };
     std::iter::once(check).chain(said).collect()
 }
@@ -211,7 +210,7 @@ async fn leader(address: SocketAddr, coverage: &Coverage) -> Vec<Check> {
         Ok(page) => page,
         Err(_) => Err(format!("no answer in {} s", DEADLINE.as_secs())),
     };
-    fleet::figures(&url, &page.map(|page| Figures::read(&page)), coverage)
+    fleet::figures(&url, &page.and_then(|page| Figures::read(&page)), coverage)
 }
 
 async fn page(url: &str) -> Result<String, String> {

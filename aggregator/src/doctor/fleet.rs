@@ -1,5 +1,6 @@
 //! Who leads, and what the one that leads says of its agents and of itself. Pure.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use process::objects::Failure;
@@ -32,57 +33,54 @@ const IN_FORCE: &str = "configuration in force";
 const TOLD_LOG: &str = "told-log";
 
 impl Figures {
-    /// Reads a page in the text format of Prometheus or OpenMetrics. What is no number is not there.
-    pub(super) fn read(page: &str) -> Self {
+    /// Reads a page in the text format of Prometheus or OpenMetrics; an error is which figure is none.
+    pub(super) fn read(page: &str) -> Result<Self, String> {
         let value = |name: &str| {
-            let of_name = |line: &str| line.strip_prefix(name)?.strip_prefix(' ')?.split(' ').next()?.parse().ok();
-            page.lines().find_map(of_name)
+            let said = page.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.split(' ').next());
+            said.map(str::parse).transpose().map_err(|_| format!("{name} is no whole number"))
         };
-        Self {
-            leads: value("tocsin_leader"),
-            expected: value("tocsin_agents_expected"),
-            connected: value("tocsin_agents_connected"),
-            in_force: value("tocsin_config_in_force"),
-            unwritten: value("tocsin_told_log_unwritten_sends_total"),
-        }
+        Ok(Self {
+            leads: value("tocsin_leader")?,
+            expected: value("tocsin_agents_expected")?,
+            connected: value("tocsin_agents_connected")?,
+            in_force: value("tocsin_config_in_force")?,
+            unwritten: value("tocsin_told_log_unwritten_sends_total")?,
+        })
     }
 }
 
-/// Who leads by the Lease `name`, as it was read at `now`.
-pub(super) fn lease(name: &str, read: &Result<Record, Failure>, now: Time) -> Check {
+/// Who leads by the Lease `name`, as it was read at `now`, and where; an error says why that is not known.
+pub(super) fn lease(name: &str, read: &Result<Record, Failure>, now: Time) -> Result<(Check, SocketAddr), Check> {
     let look = "look at the aggregators' pods and their logs; the first of an installation leads after 15 s";
     let record = match read {
         Ok(record) => record,
         Err(Failure::NotFound) => {
-            return Check::failed(LEADER, format_args!("there is no Lease {name}: nobody has led yet"), look);
+            return Err(Check::failed(LEADER, format_args!("there is no Lease {name}: nobody has led yet"), look));
         }
         Err(failure) => {
             let seen = format_args!("the Lease {name} cannot be read: {}", shown(&failure.to_string()));
-            return Check::failed(LEADER, seen, "see the checks of the API server and of rights");
+            return Err(Check::failed(LEADER, seen, "see the checks of the API server and of rights"));
         }
     };
     let Record { holder, address, renewed, .. } = record;
     if holder.is_empty() {
-        return Check::failed(LEADER, format_args!("nobody leads: the Lease {name} was given up"), look);
+        return Err(Check::failed(LEADER, format_args!("nobody leads: the Lease {name} was given up"), look));
     }
     let holder = shown(holder);
     let Some(renewed) = Time::parse(renewed) else {
-        return Check::failed(
-            LEADER,
-            format_args!("the Lease {name} of {holder} does not say when it was renewed"),
-            look,
-        );
+        let seen = format_args!("the Lease {name} of {holder} does not say when it was renewed");
+        return Err(Check::failed(LEADER, seen, look));
     };
     let age = Duration::from_secs(now.since(renewed).as_secs());
     if age > LEASE {
         let seen = format_args!("nobody leads: {holder} has not renewed the Lease {name} for {}", write_span(age));
-        return Check::failed(LEADER, seen, look);
+        return Err(Check::failed(LEADER, seen, look));
     }
-    if address.is_empty() {
+    let Ok(at) = address.parse() else {
         let advice = "who has written it? The aggregators of this release say there where they hear agents";
-        return Check::failed(LEADER, format_args!("the Lease {name} of {holder} says no address"), advice);
-    }
-    Check::ok(LEADER, format_args!("{holder} at {address}, renewed {} ago", write_span(age)))
+        return Err(Check::failed(LEADER, format_args!("the Lease {name} of {holder} says no address"), advice));
+    };
+    Ok((Check::ok(LEADER, format_args!("{holder} at {at}, renewed {} ago", write_span(age))), at))
 }
 
 /// What the one that leads says, whose figures are at `url`; an error is why it does not.
@@ -173,10 +171,17 @@ mod tests {
             (Ok(held(holder, address, "")), Failed, "the Lease l of pod-a_1 does not say when it was renewed"),
             (Ok(held("", "", "2026-05-01T00:00:20Z")), Failed, "nobody leads: the Lease l was given up"),
             (Ok(held("x\u{202e}\ny", "", "2026-05-01T00:00:20Z")), Failed, "the Lease l of x y says no address"),
+            (Ok(held("y", "a host:1", "2026-05-01T00:00:20Z")), Failed, "the Lease l of y says no address"),
             (Err(Failure::NotFound), Failed, "there is no Lease l: nobody has led yet"),
             (Err(Failure::Forbidden("403: no".into())), Failed, "the Lease l cannot be read: not allowed: 403: no"),
         ] {
-            let check = lease("l", &read, now());
+            let check = match lease("l", &read, now()) {
+                Ok((check, at)) => {
+                    assert_eq!(at.to_string(), address);
+                    check
+                }
+                Err(check) => check,
+            };
             assert_eq!((check.outcome, &*check.seen), (outcome, seen));
             assert_eq!(check.advice.is_empty(), outcome == Well, "{check:?}");
         }
@@ -185,11 +190,13 @@ mod tests {
     #[test]
     fn what_is_asked_of_a_page_is_read_and_nothing_else() {
         let page = "# HELP tocsin_leader x\ntocsin_leader 1\ntocsin_agents_expected_more 7\ntocsin_agents_expected 3 1700\n\
-                    tocsin_agents_connected NaN\ntocsin_config_in_force{a=\"b\"} 1\n\
+                    tocsin_config_in_force{a=\"b\"} 1\n\
                     tocsin_told_log_unwritten_sends_total 2\n# EOF\n";
         let read = Figures { leads: Some(1), expected: Some(3), unwritten: Some(2), ..Figures::default() };
-        assert_eq!(Figures::read(page), read);
-        assert_eq!(Figures::read(""), Figures::default());
+        assert_eq!(Figures::read(page), Ok(read));
+        assert_eq!(Figures::read(""), Ok(Figures::default()));
+        let error = Figures::read("tocsin_told_log_unwritten_sends_total NaN\n").expect_err("no number");
+        assert_eq!(error, "tocsin_told_log_unwritten_sends_total is no whole number");
     }
 
     #[test]
