@@ -160,14 +160,10 @@ fn crash_loop(installation: &Installation, status: &'static str, pods: &[PodRef]
     })
 }
 
-const FIRING: &str = "firing CrashLoopBackOff shop/Deployment/api";
-const RESOLVED: &str = "resolved CrashLoopBackOff shop/Deployment/api";
-
-#[test]
-fn a_crash_loop_is_told_once_and_resolved_once_and_costs_one_watch_per_agent() -> Result<()> {
-    let (installation, api) = start()?;
+/// Two pods crash-loop and run again: it is told once and resolved once, in just these words.
+fn both_pods_fail_and_recover_word_by_word(installation: &Installation, api: &Deployment) -> Result<()> {
     installation.cluster.crash_loop(&api.pods[0], 5);
-    hears(&installation, LIMIT, &[FIRING])?;
+    hears(installation, LIMIT, &[FIRING])?;
     installation.cluster.crash_loop(&api.pods[1], 5);
     installation.until_metrics("both pods' findings are known", |metrics| {
         Ok(metrics.sum("tocsin_findings_observed_total", &[])? >= 2)
@@ -175,13 +171,23 @@ fn a_crash_loop_is_told_once_and_resolved_once_and_costs_one_watch_per_agent() -
     for pod in &api.pods {
         installation.cluster.run(pod);
     }
-    hears(&installation, LIMIT, &[FIRING, RESOLVED])?;
+    hears(installation, LIMIT, &[FIRING, RESOLVED])?;
     let expected =
-        [crash_loop(&installation, "firing", &api.pods[..1])?, crash_loop(&installation, "resolved", &api.pods)?];
+        [crash_loop(installation, "firing", &api.pods[..1])?, crash_loop(installation, "resolved", &api.pods)?];
     for (expected, record) in expected.iter().zip(records(&installation.outside.received())) {
         let differences = expected.differences(record);
         ensure!(differences.is_empty(), "{} is told otherwise:\n{}", expected.sentence(), differences.join("\n"));
     }
+    Ok(())
+}
+
+const FIRING: &str = "firing CrashLoopBackOff shop/Deployment/api";
+const RESOLVED: &str = "resolved CrashLoopBackOff shop/Deployment/api";
+
+#[test]
+fn a_crash_loop_is_told_once_and_resolved_once_and_costs_one_watch_per_agent() -> Result<()> {
+    let (installation, api) = start()?;
+    both_pods_fail_and_recover_word_by_word(&installation, &api)?;
     for node in NODES {
         let (lists, watches, open) = installation.lists_and_watches(node);
         ensure!((lists, watches, open) == (1, 1, 1), "{lists} lists, {watches} watches, {open} of them open");

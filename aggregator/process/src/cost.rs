@@ -17,6 +17,7 @@ const TICKS_PER_SECOND: f64 = 100.0;
 
 impl Collector for Cost {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        // An error here would cost the whole page: a figure that cannot be read is missing from it, never wrong.
         let read = |file| fs::read_to_string(file).ok();
         if let Some(ticks) = read("/proc/self/stat").and_then(|stat| cpu_ticks(&stat)) {
             let seconds = ConstCounter::new(ticks as f64 / TICKS_PER_SECOND);

@@ -18,22 +18,7 @@ fn deploy(installation: &Installation, namespace: &str) -> Deployment {
 fn a_crash_loop_is_told_once_and_resolved_once() -> Result<()> {
     let installation = Installation::start_alone(Programs::built()?, NODES, &rules(), &[])?;
     let api = deploy(&installation, "shop");
-    installation.cluster.crash_loop(&api.pods[0], 5);
-    hears(&installation, LIMIT, &[FIRING])?;
-    installation.cluster.crash_loop(&api.pods[1], 5);
-    installation.until_metrics("both pods' findings are known", |metrics| {
-        Ok(metrics.sum("tocsin_findings_observed_total", &[])? >= 2)
-    })?;
-    for pod in &api.pods {
-        installation.cluster.run(pod);
-    }
-    hears(&installation, LIMIT, &[FIRING, RESOLVED])?;
-    let expected =
-        [crash_loop(&installation, "firing", &api.pods[..1])?, crash_loop(&installation, "resolved", &api.pods)?];
-    for (expected, record) in expected.iter().zip(records(&installation.outside.received())) {
-        let differences = expected.differences(record);
-        ensure!(differences.is_empty(), "{} is told otherwise:\n{}", expected.sentence(), differences.join("\n"));
-    }
+    both_pods_fail_and_recover_word_by_word(&installation, &api)?;
     let asked = installation.cluster.asked();
     ensure!((asked.of("list", "pods"), asked.of("watch", "pods")) == (1, 1), "{asked:#?}");
     ends_in_order(installation, &[FIRING, RESOLVED])
