@@ -190,15 +190,16 @@ mod tests {
     }
 
     #[test]
-    fn what_changes_is_looked_at_after_each_line_until_it_has_ended() {
+    fn what_is_written_during_a_look_is_looked_at_again_until_it_has_ended() {
         let process = up();
         let mut looks = 0;
-        let found = process.until("a word", SOON, || {
+        let found = process.until("a second look", SOON, || {
             looks += 1;
             if looks == 1 {
                 process.signal(Signal::USR1)?;
+                process.until_line("word", SOON, |line| (line == "word").then_some(()))?;
             }
-            Ok((process.lines().len() > 1).then_some(looks))
+            Ok((looks > 1).then_some(looks))
         });
         assert_eq!(found.expect("it is found"), 2);
         process.signal(Signal::TERM).expect("it lives");
