@@ -190,9 +190,9 @@ impl Pipeline {
     /// What the sender of `sink` is to do.
     pub fn next(&mut self, sink: &Arc<str>, now: Time) -> Next {
         let Some(outbox) = self.outboxes.get_mut(sink) else { return Next::Idle };
-        let (dedupe, told_log, cluster) = (&self.dedupe, &self.told_log, &self.settings.cluster);
+        let (dedupe, told_log, settings) = (&self.dedupe, &self.told_log, &self.settings);
         let next = outbox.next(now, |issue, intent| {
-            let (key, body) = notification::record(cluster, dedupe.issue(issue)?, dedupe.swallowed_by(issue), intent)?;
+            let (key, body) = notification::record(settings, dedupe.issue(issue)?, dedupe.swallowed_by(issue), intent)?;
             let body = told_log.body(issue, &key).unwrap_or(body);
             Some((key, body))
         });

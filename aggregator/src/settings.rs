@@ -11,6 +11,8 @@ use rules::{Config, Severity};
 pub struct Settings {
     /// Who we are, in every message.
     pub cluster: Cluster,
+    /// Where people's runbooks are: an address without a slash at its end, below which each kind has a page of its name.
+    pub runbooks: Option<Arc<str>>,
     /// The rules, pushed to the agents.
     pub rules: Arc<Config>,
     /// Between two heartbeats of an agent.
@@ -58,6 +60,7 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             cluster: Cluster::default(),
+            runbooks: None,
             rules: Arc::new(Config::default()),
             heartbeat: Duration::from_secs(30),
             session_lasts: Duration::from_hours(1),

@@ -101,6 +101,7 @@ impl Expected {
             "swallowed": pods(&self.swallowed),
             "look": self.look,
             "quiet": self.quiet,
+            "runbookUrl": null,
         })
     }
 }
@@ -340,6 +341,7 @@ mod tests {
             "swallowed": {"total": 0, "sample": []},
             "look": "",
             "quiet": "",
+            "runbookUrl": null,
         })
     }
 

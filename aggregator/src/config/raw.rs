@@ -19,6 +19,7 @@ use crate::settings::Settings;
 pub(super) struct RawConfig {
     pub(super) cluster_name: Option<String>,
     pub(super) extra_labels: BTreeMap<String, String>,
+    pub(super) runbooks: Option<Arc<str>>,
     pub(super) restrict_to_namespaces: Option<BTreeSet<Arc<str>>>,
     pub(super) watch_namespaces: Option<Vec<String>>,
     pub(super) exclude_namespaces: Option<Vec<String>>,
@@ -89,6 +90,7 @@ impl RawConfig {
         let raw = Self {
             cluster_name: file.take("clusterName", values::text(100, "prod-eu-1")),
             extra_labels: labels(&mut file, problems),
+            runbooks: file.take("runbookBaseUrl", values::runbooks),
             restrict_to_namespaces: file.take("restrictToNamespaces", values::namespace_names),
             watch_namespaces: file.take("watchNamespaces", values::namespaces),
             exclude_namespaces: file.take("excludeNamespaces", values::namespaces),

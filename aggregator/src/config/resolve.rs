@@ -27,6 +27,7 @@ pub(super) fn resolve(raw: RawConfig, namespace: &str, problems: &Problems) -> C
     let RawConfig {
         cluster_name,
         extra_labels,
+        runbooks,
         restrict_to_namespaces,
         watch_namespaces,
         exclude_namespaces,
@@ -72,6 +73,7 @@ pub(super) fn resolve(raw: RawConfig, namespace: &str, problems: &Problems) -> C
     Config {
         settings: Settings {
             cluster: Cluster { name: cluster_name.unwrap_or_default(), id: String::new(), labels: extra_labels },
+            runbooks,
             rules: Arc::new(rules::Config { scope, kinds }),
             heartbeat: heartbeat.unwrap_or(defaults.heartbeat),
             session_lasts: session.unwrap_or(defaults.session_lasts),

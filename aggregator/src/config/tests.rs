@@ -38,6 +38,7 @@ fn every_key_arrives_where_it_belongs() {
         r#"
 clusterName: prod
 extraLabels: { team: platform, region: eu }
+runbookBaseUrl: https://wiki.example.com/runbooks//
 watchNamespaces: ["team-*", payments]
 excludeNamespaces: [team-test]
 systemNamespaces: off
@@ -70,6 +71,7 @@ sinks:
     assert_eq!(coverage, Coverage::Agents);
     assert!(!told_on_stdout_only);
     assert_eq!(settings.cluster.labels["team"], "platform");
+    assert_eq!(settings.runbooks.as_deref(), Some("https://wiki.example.com/runbooks"));
     assert_eq!(settings.rules.scope.watch, ["team-*", "payments"]);
     assert_eq!(settings.rules.scope.exclude, ["team-test"]);
     assert_eq!(settings.rules.scope.system, SystemNamespaces::Off);
@@ -119,7 +121,7 @@ fn an_unknown_key_names_the_nearest() {
     check(
         "zzz: 1",
         "zzz: unknown key; there are agents, clusterName, excludeNamespaces, extraLabels, proxy, \
-         restrictToNamespaces, rules, sinks, systemNamespaces, watchNamespaces",
+         restrictToNamespaces, rules, runbookBaseUrl, sinks, systemNamespaces, watchNamespaces",
     );
 }
 
@@ -250,6 +252,29 @@ fn credentials_stay_out_of_addresses_and_off_the_open_wire() {
     );
     for url in ["https://c", "http://127.0.0.1:80", "http://[::1]:80", "http://localhost"] {
         parse(&format!("clusterName: prod\n{}", sink(url)));
+    }
+}
+
+#[test]
+fn an_address_of_runbooks_that_no_kind_can_be_put_behind_says_what_to_write() {
+    const EXPECTED: &str = "runbookBaseUrl: expected an address, for example https://wiki.example.com/runbooks";
+    let why = "it begins with https:// or http://, and has no ? and no #, as the kind is put behind it";
+    for wrong in ["ftp://wiki", "https://wiki?page=", "https://wiki/tocsin#"] {
+        check(&format!("runbookBaseUrl: \"{wrong}\""), &format!("{EXPECTED}: {why}, found \"{wrong}\""));
+    }
+    check("runbookBaseUrl: wiki", &format!("{EXPECTED}: relative URL without a base, found \"wiki\""));
+    check("runbookBaseUrl: 3", &format!("{EXPECTED}, found the number 3"));
+    check(
+        "runbookBaseUrl: https://me:hunter2@wiki",
+        "runbookBaseUrl: an address must not hold credentials: it is in every message",
+    );
+    let path = |chars: usize| format!("https://wiki.example/{}/", "x".repeat(chars - 21));
+    check(&format!("runbookBaseUrl: {}", path(501)), "runbookBaseUrl: has 501 characters, at most 500 may be");
+    let config = parse(&format!("clusterName: c\nrunbookBaseUrl: {}", path(500)));
+    assert_eq!(config.settings.runbooks.map(|base| base.len()), Some(500));
+    for (given, base) in [("http://wiki", "http://wiki"), ("https://wiki/a//", "https://wiki/a")] {
+        let config = parse(&format!("clusterName: c\nrunbookBaseUrl: {given}"));
+        assert_eq!(config.settings.runbooks.as_deref(), Some(base));
     }
 }
 

@@ -126,6 +126,27 @@ pub(super) fn url(value: &Value) -> Result<Url, String> {
     Ok(url)
 }
 
+/// Where runbooks are: an address that a kind's name is put behind, so nothing may end it before.
+pub(super) fn runbooks(value: &Value) -> Result<Arc<str>, String> {
+    const EXPECTED: &str = "expected an address, for example https://wiki.example.com/runbooks";
+    const CHARS_MAX: usize = 500;
+    let text = value.as_str().ok_or_else(|| format!("{EXPECTED}, found {}", found(value)))?;
+    let url = Url::parse(text).map_err(|error| format!("{EXPECTED}: {error}, found {}", quoted(text)))?;
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err("an address must not hold credentials: it is in every message".into());
+    }
+    if !matches!(url.scheme(), "http" | "https") || url.query().is_some() || url.fragment().is_some() {
+        return Err(format!(
+            "{EXPECTED}: it begins with https:// or http://, and has no ? and no #, as the kind is put behind it, found {}",
+            quoted(text)
+        ));
+    }
+    match url.as_str().trim_end_matches('/') {
+        base if base.len() > CHARS_MAX => Err(format!("has {} characters, at most {CHARS_MAX} may be", base.len())),
+        base => Ok(Arc::from(base)),
+    }
+}
+
 /// `namespace/name`.
 pub(super) fn namespaced_name(value: &Value) -> Result<NamespacedName, String> {
     let parts = value.as_str().and_then(|text| text.split_once('/'));

@@ -12,7 +12,7 @@ use super::text::shown;
 use super::words;
 use crate::dedupe::issue::Gone;
 use crate::dedupe::{Issue, IssueKey};
-use crate::settings::Cluster;
+use crate::settings::{Cluster, Settings};
 
 /// What is said of an issue. The contract is `aggregator/openapi.yaml`.
 #[derive(Debug, Serialize)]
@@ -42,6 +42,8 @@ struct Notification<'a> {
     swallowed: Pods<'a>,
     look: String,
     quiet: String,
+    /// Where people's runbook for this kind is, if they have any.
+    runbook_url: Option<String>,
 }
 
 #[derive(Debug, Serialize)]
@@ -87,11 +89,12 @@ pub fn issue_id(cluster: &Cluster, key: &IssueKey) -> String {
 
 /// The idempotency key and the body of what `intent` says of `issue`. `None` when it has no episode to tell of.
 pub fn record<'a>(
-    cluster: &Cluster,
+    settings: &Settings,
     issue: &'a Issue,
     swallowed: impl Iterator<Item = &'a Finding>,
     intent: &Intent,
 ) -> Option<(Arc<str>, Arc<str>)> {
+    let cluster = &settings.cluster;
     let episode = issue.episode_of(intent.episode)?;
     let is_present = issue.episode.as_ref().is_some_and(|present| present.incarnation == intent.episode);
     let issue_name = issue_id(cluster, &issue.key);
@@ -139,6 +142,7 @@ pub fn record<'a>(
         swallowed,
         look: words::look(&issue.key, speaker),
         quiet: words::quiet(&issue.key, speaker),
+        runbook_url: settings.runbooks.as_ref().map(|base| format!("{base}/{}", issue.key.kind.name())),
     };
     let body = serde_json::to_string(&notification).expect("plain strings and numbers have a JSON form");
     Some((Arc::from(key), Arc::from(body)))

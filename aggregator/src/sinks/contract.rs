@@ -1,6 +1,7 @@
 //! `aggregator/openapi.yaml` says what is sent: real records are held against it.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use rules::{Evidence, Finding, FindingId, Incarnation, Kind, Owner, Seen, Severity, State, Subject, Time};
 use serde_json::Value;
@@ -10,7 +11,7 @@ use crate::forward::outbox::{Next, Outcome};
 use crate::pipeline::Pipeline;
 use crate::settings::{Cluster, Settings, SinkSettings};
 
-const NOW: Time = Time::from_millis(1_000_000_000);
+const NOW: Time = Time::from_millis(1_777_601_645_678);
 
 /// The contract's schemas.
 pub(crate) struct Contract(Value);
@@ -84,48 +85,122 @@ fn type_of(value: &Value) -> &'static str {
     }
 }
 
-/// The records of a node that goes and comes back.
-fn records() -> Vec<Value> {
+/// Settings of one sink, with runbooks there.
+fn settings(runbooks: Option<&str>) -> Settings {
     let sinks = [("sink".into(), SinkSettings::default())].into();
     let labels = [("team".to_owned(), "platform".to_owned())].into();
-    let cluster = Cluster { name: "prod".to_owned(), id: "0d5e".to_owned(), labels };
-    let mut pipeline = Pipeline::new(Settings { cluster, sinks, ..Settings::default() }, Epoch(1), 7, NOW);
+    let id = "6f1d8a3e-0b57-4c7e-9d5c-2f4d1f9f0a11".to_owned();
+    let cluster = Cluster { name: "prod-eu-1".to_owned(), id, labels };
+    Settings { cluster, runbooks: runbooks.map(Into::into), sinks, ..Settings::default() }
+}
+
+fn pipeline(settings: Settings) -> Pipeline {
+    let mut pipeline = Pipeline::new(settings, Epoch(1), 7, NOW);
     pipeline.on_expected(std::iter::empty(), NOW);
-    let kind = Kind::named("NodeNotReady").expect("a kind of the catalogue");
-    let subject = Subject { node: "node-1".into(), ..Subject::default() };
-    let firing = Finding {
-        id: FindingId::of(kind, &subject),
-        kind,
-        subject,
-        owner: Owner { kind: "Node".into(), name: "node-1".into() },
-        incarnation: Incarnation(1),
-        state: State::Active,
-        since: NOW,
-        seen: Seen::Happening,
-        severity: Severity::Critical,
-        evidence: Evidence { reason: Some("KubeletStopped".into()), names: vec!["x".into()], ..Evidence::default() },
-    };
+    pipeline
+}
+
+/// What is told of a finding that comes, stays for a minute and a half, and goes.
+fn told_of(firing: &Finding) -> Vec<Value> {
+    let mut pipeline = pipeline(settings(Some("https://wiki.example.com/runbooks")));
     let over = Finding { state: State::Cleared, ..firing.clone() };
     let mut bodies = Vec::new();
-    for finding in [firing, over] {
-        pipeline.on_own_findings(vec![finding], NOW);
-        let Next::Send(records) = pipeline.next(&"sink".into(), NOW) else { panic!("there is something to tell") };
-        pipeline.on_outcome(&"sink".into(), Outcome::Delivered, NOW);
+    for (finding, at) in [(firing.clone(), NOW), (over, NOW + Duration::from_secs(90))] {
+        pipeline.on_own_findings(vec![finding], at);
+        let Next::Send(records) = pipeline.next(&"sink".into(), at) else { panic!("there is something to tell") };
+        pipeline.on_outcome(&"sink".into(), Outcome::Delivered, at);
         bodies.extend(records.iter().map(|record| serde_json::from_str(&record.body).expect("JSON")));
     }
     bodies
 }
 
+fn finding(kind: &str, subject: Subject, owner: Owner, evidence: Evidence) -> Finding {
+    let kind = Kind::named(kind).expect("a kind of the catalogue");
+    Finding {
+        id: FindingId::of(kind, &subject),
+        kind,
+        subject,
+        owner,
+        incarnation: Incarnation(1),
+        state: State::Active,
+        since: NOW,
+        seen: Seen::Happening,
+        severity: Severity::Critical,
+        evidence,
+    }
+}
+
+/// A node that goes and comes back.
+fn node() -> Finding {
+    let subject = Subject { node: "node-1".into(), ..Subject::default() };
+    let owner = Owner { kind: "Node".into(), name: "node-1".into() };
+    let evidence = Evidence { reason: Some("KubeletStopped".into()), names: vec!["x".into()], ..Evidence::default() };
+    finding("NodeNotReady", subject, owner, evidence)
+}
+
+/// A container that ends again and again, until it does not.
+fn container() -> Finding {
+    let subject = Subject {
+        namespace: "payments".into(),
+        pod: "api-7d9f8b6c5-x2x4z".into(),
+        uid: "5b0e".into(),
+        container: "app".into(),
+        node: "node-1".into(),
+    };
+    let evidence = Evidence {
+        reason: Some("Error".into()),
+        message: Some("cannot connect, password=hunter2".into()),
+        image: Some("registry.example.com/api:1.8.2".into()),
+        restarts: Some(9),
+        exit_code: Some(1),
+        memory_limit: Some("256Mi".into()),
+        ..Evidence::default()
+    };
+    finding("CrashLoopBackOff", subject, Owner { kind: "Deployment".into(), name: "api".into() }, evidence)
+}
+
 #[test]
 fn records_are_what_the_contract_says() {
     let contract = Contract::read();
-    let records = records();
+    let records = told_of(&node());
     let statuses: Vec<_> = records.iter().map(|record| record["status"].as_str().expect("a status")).collect();
     assert_eq!(statuses, ["firing", "resolved"]);
     for record in &records {
         contract.check_named("Record", record);
     }
     contract.check_named("Batch", &serde_json::json!({ "records": records }));
+}
+
+#[test]
+fn the_examples_are_what_is_sent() {
+    let Contract(contract) = Contract::read();
+    let records = told_of(&container());
+    let examples = &contract["webhooks"]["record"]["post"]["requestBody"]["content"]["application/json"]["examples"];
+    let shown: Vec<_> = ["firing", "resolved"].map(|status| &examples[status]["value"]).into_iter().collect();
+    assert_eq!(shown, records.iter().collect::<Vec<_>>(), "{}", serde_json::to_string_pretty(&records).expect("JSON"));
+}
+
+#[test]
+fn a_link_to_a_runbook_is_what_the_configuration_says_when_a_key_is_sent_first() {
+    let sink = "sink".into();
+    let mut pipeline = pipeline(settings(Some("https://old.example")));
+    let mut sent = |runbooks, finding, outcome| {
+        pipeline.configure(settings(runbooks), NOW);
+        pipeline.on_own_findings(Vec::from_iter(finding), NOW);
+        // Beyond every pause.
+        let Next::Send(records) = pipeline.next(&sink, NOW + Duration::from_hours(1)) else {
+            panic!("nothing is sent")
+        };
+        pipeline.on_outcome(&sink, outcome, NOW);
+        let body: Value = serde_json::from_str(&records[0].body).expect("JSON");
+        (body["revision"].clone(), body["runbookUrl"].clone())
+    };
+    let [first, second] = [serde_json::json!(1), serde_json::json!(2)];
+    let old = Value::from("https://old.example/NodeNotReady");
+    assert_eq!(sent(Some("https://old.example"), Some(node()), Outcome::Failed), (first.clone(), old.clone()));
+    assert_eq!(sent(Some("https://new.example"), None, Outcome::Delivered), (first, old), "a key has one body");
+    let over = Finding { state: State::Cleared, ..node() };
+    assert_eq!(sent(None, Some(over), Outcome::Delivered), (second, Value::Null), "nobody has pages by default");
 }
 
 #[test]

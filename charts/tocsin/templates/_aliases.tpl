@@ -51,5 +51,4 @@ affinity: [aggregator.affinity]
 gatewayUrl: there is no gateway connection yet
 k8s_watch: there is no live streaming of resources yet
 nats_worker_max_workers: there are no such workers
-runbookBaseUrl: messages have no runbook links yet
 {{- end -}}

@@ -50,6 +50,7 @@
         "audience" (include "tocsin.audience" .)) $settings.reporting)
       "proxy" $proxy
       "sinks" $sinks -}}
+{{- with $settings.runbookBaseUrl -}}{{- $_ := set $config "runbookBaseUrl" . -}}{{- end -}}
 {{- toYaml $config -}}
 {{- end -}}
 

@@ -34,6 +34,9 @@
 {{- if and .caBundle (not (regexMatch "-----BEGIN CERTIFICATE-----\\s+[A-Za-z0-9+/=\\s]+-----END CERTIFICATE-----" .caBundle)) -}}
   {{- $problems = append $problems "caBundle holds no certificate: give it the text from -----BEGIN CERTIFICATE----- to -----END CERTIFICATE-----, for example with --set-file caBundle=ca.crt" -}}
 {{- end -}}
+{{- if and .runbookBaseUrl (not (include "tocsin.isAddress" .runbookBaseUrl)) -}}
+  {{- $problems = append $problems (printf "runbookBaseUrl: there can be no such address as %s: it needs a host, and its port, if it has one, is at most 65535, for example https://wiki.example.com/runbooks" .runbookBaseUrl) -}}
+{{- end -}}
 {{- $away := .aggregator.podDisruptionBudget.maxUnavailable | toString -}}
 {{- if not (regexMatch "^([0-9]{1,9}|(100|[0-9]{1,2})%)$" $away) -}}
   {{- $problems = append $problems (printf "aggregator.podDisruptionBudget.maxUnavailable must be a number or a percentage, for example 1 or 50%%, found %s" $away) -}}

@@ -33,9 +33,6 @@ pub(super) fn text(entries: &[Entry], aliases: &Aliases) -> Result<String> {
     }
     let definitions: Value = serde_json::from_str(include_str!("definitions.json")).context("definitions.json")?;
     for (path, why) in &aliases.without_effect {
-        if entries.iter().any(|entry| entry.path == *path) {
-            continue;
-        }
         let mut schema = definitions.get(path).cloned().with_context(|| format!("definitions.json has no {path}"))?;
         schema["description"] = json!(format!("Has no effect yet: {why}."));
         put(&mut root, path, schema);

@@ -106,16 +106,6 @@ fn the_readme_says_for_which_kubernetes_it_is_rendered_and_on_which_it_is_tested
     assert!(pins.contains(&format!("\nKUBERNETES_VERSION=1.{newest}.")), "{pins}");
 }
 
-#[test]
-fn the_rows_of_what_has_no_effect_say_so() {
-    let aliases = chart::aliases().expect("they are there");
-    for entry in chart::entries().expect("they are there").iter().filter(|entry| !entry.is_block()) {
-        let top = entry.path.split('.').next().expect("a path has a beginning");
-        let says = entry.words.contains("Has no effect yet");
-        assert_eq!(says, aliases.without_effect.contains_key(top), "{}: {}", entry.path, entry.words);
-    }
-}
-
 /// The README's table shows a value without what is around it in `values.yaml`.
 #[test]
 fn no_row_of_the_values_needs_the_words_above_it() {

@@ -253,6 +253,15 @@ fn the_notes_say_once_that_something_has_no_effect_or_is_scraped_twice() {
 }
 
 #[test]
+fn messages_link_to_runbooks_where_there_are_some() {
+    let base = |sets: &[&str]| config(&rendered(&with(sets))).get("runbookBaseUrl").cloned();
+    assert_eq!(base(&[]), None, "nobody has such pages by default");
+    assert_eq!(base(&["runbookBaseUrl=https://wiki.example.com/r"]), Some(json!("https://wiki.example.com/r")));
+    let notes = notes(&with(&["runbookBaseUrl=https://wiki.example.com/r"]));
+    assert!(!notes.contains("Without effect"), "{notes}");
+}
+
+#[test]
 fn a_name_that_is_a_number_is_taken_when_it_is_quoted() {
     refused(&[release(), ["--set", "clusterName=12"].map(str::to_owned).to_vec()].concat(), &["/clusterName"]);
     let objects = rendered(&[release(), ["--set-string", "clusterName=12"].map(str::to_owned).to_vec()].concat());

@@ -166,8 +166,7 @@ fn a_sink_that_is_taken_away_keeps_nothing_waiting() {
 
 /// What the outbox would send for `intent` now.
 fn rendered(story: &Story, issue: &IssueKey, intent: &Intent) -> Option<(Arc<str>, Arc<str>)> {
-    let cluster = crate::settings::Cluster::default();
-    crate::forward::notification::record(&cluster, story.dedupe.issue(issue)?, std::iter::empty(), intent)
+    crate::forward::notification::record(&story.dedupe.settings, story.dedupe.issue(issue)?, std::iter::empty(), intent)
 }
 
 #[test]
