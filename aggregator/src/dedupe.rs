@@ -15,6 +15,7 @@ pub mod issue;
 mod judge;
 mod past;
 mod recall;
+mod routing;
 mod shed;
 
 use std::collections::{BTreeSet, HashMap, HashSet};
@@ -136,19 +137,12 @@ impl Dedupe {
         }
     }
 
-    /// Goes by other settings from now on. A sink that is no more keeps nothing waiting.
+    /// Goes by other settings from now on. A sink that is new hears of what is open; one that is no more keeps nothing waiting.
     pub fn configure(&mut self, settings: Arc<Settings>, now: Time) {
         self.settings = settings;
         let keys: Vec<_> = self.issues.keys().cloned().collect();
         for key in keys {
-            let Some(issue) = self.issues.get_mut(&key) else { continue };
-            for episode in issue.episode.iter_mut().chain(&mut issue.previous) {
-                episode.awaiting.retain(|sink, _| self.settings.sinks.contains_key(sink));
-            }
-            issue.previous.take_if(|previous| previous.awaiting.is_empty());
-            if issue.episode.is_some() {
-                self.change(&key, now, |dedupe| dedupe.proceed(&key, now));
-            }
+            self.change(&key, now, |dedupe| dedupe.reroute(&key, now));
         }
     }
 
@@ -389,7 +383,7 @@ impl Dedupe {
         if !counted && state != State::Pending {
             let held = Decision::Pending(Waiting::Held);
             if self.shed.take(id, member.finding.incarnation) {
-                self.accounts.take_back_shed(held);
+                self.accounts.take_back(Decision::Shed, held);
             } else {
                 self.accounts.open(held);
             }

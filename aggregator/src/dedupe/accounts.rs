@@ -26,9 +26,10 @@ impl Accounts {
         self.transfer(from, to);
     }
 
-    /// One that was shed is reported again, and now there is room for it.
-    pub fn take_back_shed(&mut self, to: Decision) {
-        self.transfer(Decision::Shed, to);
+    /// The last word on one is taken back: what it was for is no more, be it that there was no room, or no sink.
+    pub fn take_back(&mut self, from: Decision, to: Decision) {
+        debug_assert!(from.is_final(), "{from} is not the last word");
+        self.transfer(from, to);
     }
 
     /// How many were observed.

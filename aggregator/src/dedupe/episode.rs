@@ -30,7 +30,7 @@ impl Dedupe {
             cause: self.cause_of(key, member),
             old_until: saw_until.max(newest_edge.unwrap_or(saw_until)),
             over_until: self.past.ended(key),
-            is_routed: self.settings.sinks.values().any(|sink| severity >= sink.min_severity),
+            is_routed: self.is_routed(severity),
             now,
         });
         self.decided(id, decision, now);
@@ -165,11 +165,13 @@ impl Dedupe {
         self.decided(id, Decision::Pending(Waiting::Held), now);
     }
 
-    /// Hands an issue to its sinks, or hands it to them again when it is back before they heard that it was over.
-    fn tell(&mut self, key: &Arc<IssueKey>, now: Time) {
+    /// Hands an issue to its sinks, or hands it to them again when it is back before they heard that it was over, is worse, or is
+    /// for others as well: who knows as much already is not told again.
+    pub(super) fn tell(&mut self, key: &Arc<IssueKey>, now: Time) {
         let Some(issue) = self.issues.get_mut(key) else { return };
-        let severity = issue.severity();
+        let (severity, was_told) = (issue.severity(), issue.is_told());
         let Some(episode) = issue.episode.as_mut() else { return };
+        let was = was_told.then_some(episode.severity);
         episode.severity = severity.unwrap_or(episode.severity);
         episode.phase = Phase::Telling;
         episode.ended = None;
@@ -182,7 +184,9 @@ impl Dedupe {
         episode.sinks.extend(episode.awaiting.keys().cloned());
         let opened = episode.severity;
         self.hand_out(key, Status::Firing);
-        self.effects.push(Effect::Changed(Arc::clone(key), Change::Opened(opened)));
+        if was != Some(opened) {
+            self.effects.push(Effect::Changed(Arc::clone(key), Change::Opened(opened)));
+        }
         self.queue_members(key, now);
     }
 

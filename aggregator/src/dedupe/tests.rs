@@ -4,6 +4,7 @@
 mod causes;
 mod issues;
 mod recalled;
+mod sinks;
 mod telling;
 
 use std::collections::BTreeMap;
