@@ -334,16 +334,20 @@ impl Pair {
         let mut rules = (*self.settings.rules).clone();
         change(&mut rules);
         self.settings.rules = Arc::new(rules);
+        self.reload();
+    }
+
+    /// Somebody changes the sinks in the aggregator's configuration.
+    pub fn change_sinks(&mut self, change: impl FnOnce(&mut BTreeMap<Arc<str>, SinkSettings>)) {
+        change(&mut self.settings.sinks);
+        self.reload();
+    }
+
+    fn reload(&mut self) {
         let (settings, now) = (self.settings.clone(), self.now);
         if let Some(aggregator) = &mut self.aggregator {
             aggregator.configure(settings, now);
         }
-    }
-
-    /// Somebody changes the sinks in the configuration while no aggregator lives.
-    pub fn change_sinks(&mut self, change: impl FnOnce(&mut BTreeMap<Arc<str>, SinkSettings>)) {
-        assert!(self.aggregator.is_none(), "a living aggregator is not told of it");
-        change(&mut self.settings.sinks);
     }
 
     /// The pipeline of the living aggregator.

@@ -227,6 +227,31 @@ fn a_sink_that_was_taken_out_between_two_lives_keeps_nothing_in_the_log() {
 }
 
 #[test]
+fn a_sink_that_is_new_hears_the_same_from_who_leads_and_from_who_leads_next() {
+    for another_leads in [false, true] {
+        let (mut pair, deployment) = with_deployment(1);
+        let mut both = std::collections::BTreeMap::new();
+        pair.change_sinks(|sinks| {
+            both.clone_from(sinks);
+            sinks.retain(|name, _| **name == *SINK);
+        });
+        pair.change(|world| world.crash_loop(&deployment.pods[0], 4)).pass(10 * MINUTE);
+        if another_leads {
+            pair.kill_aggregator();
+        }
+        pair.change_sinks(|sinks| *sinks = both);
+        if another_leads {
+            pair.start_aggregator();
+        }
+        pair.pass(10 * MINUTE).change(|world| world.run(&deployment.pods[0])).pass(HOUR);
+        let expected = ["CrashLoopBackOff api firing", "CrashLoopBackOff api resolved"];
+        pair.assert_told(&expected);
+        let aside: Vec<_> = pair.aside.taken.iter().map(Told::sentence).collect();
+        assert_eq!(aside, expected, "another leads: {another_leads}");
+    }
+}
+
+#[test]
 fn a_name_that_was_told_in_an_episode_before_the_last_is_not_given_again() {
     let (mut pair, deployment) = with_deployment(2);
     let (first, second) = (&deployment.pods[0], &deployment.pods[1]);

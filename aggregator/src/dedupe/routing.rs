@@ -29,7 +29,7 @@ impl Dedupe {
             let mut wanted = sinks.iter().filter(|(_, sink)| episode.severity >= sink.min_severity);
             wanted.any(|(name, _)| !episode.sinks.contains(name))
         };
-        if issue.is_told() && !issue.is_over() && issue.episode.as_ref().is_some_and(has_newcomer) {
+        if issue.is_told() && issue.episode.as_ref().is_some_and(has_newcomer) {
             self.tell(key, now);
         }
         for id in self.unrouted(key) {
@@ -42,9 +42,7 @@ impl Dedupe {
     /// What is there, and was written off because no sink wanted it.
     fn unrouted(&self, key: &IssueKey) -> Vec<MemberId> {
         let members = self.issues.get(key).into_iter().flat_map(|issue| &issue.members);
-        let unrouted = members.filter(|(_, member)| {
-            !member.over && member.decision == Some(UNROUTED) && self.is_routed(member.finding.severity)
-        });
+        let unrouted = members.filter(|(_, member)| !member.over && member.decision == Some(UNROUTED));
         unrouted.map(|(id, _)| id.clone()).collect()
     }
 

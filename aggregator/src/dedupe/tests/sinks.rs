@@ -98,6 +98,17 @@ fn what_is_over_or_on_its_way_to_be_is_not_told_to_a_sink_that_is_new() {
 }
 
 #[test]
+fn what_is_being_verified_is_told_to_nobody_before() {
+    let mut story = Story::with_sinks(&[("first", any())]);
+    story.verdict = None;
+    story.see(mild());
+    story.sinks(&[("first", any()), ("second", any())]).told(&[]);
+    let check = story.checks.pop().expect("its pod is being read");
+    story.dedupe.on_checked(&check, Checked::NoDoubt, story.now);
+    story.run().told(&["api CrashLoopBackOff firing"; 2]);
+}
+
+#[test]
 fn when_the_only_sink_goes_before_it_has_heard_the_one_that_comes_hears_of_it_instead() {
     let mut story = Story::with_sinks(&[("first", any())]);
     story.sink = None;
