@@ -5,7 +5,8 @@ use anyhow::Context as _;
 use serde_json::json;
 use sysinfo::{Pid, ProcessRefreshKind, ProcessesToUpdate, System};
 use tocsin_tests::apiserver::{Container, PodTemplate};
-use tocsin_tests::installation::{Installation, Metrics};
+use tocsin_tests::installation::Installation;
+use tocsin_tests::metrics::Metrics;
 use tocsin_tests::processes::Programs;
 
 use crate::figures::Figures;

@@ -33,8 +33,6 @@ use crate::forward_proxy::ForwardProxy;
 use crate::processes::{Ended, Process, Programs, tail};
 use crate::receiver::Receiver;
 
-pub use metrics::Metrics;
-
 /// What its people call the cluster.
 pub const CLUSTER_NAME: &str = "simulated";
 /// Where Tocsin's own pods are, by default.
@@ -137,7 +135,7 @@ impl Installation {
     pub fn change_way(&mut self, rules: &Value, proxied: Proxied) -> Result<()> {
         self.proxied = proxied;
         self.change_rules(rules)?;
-        said(self.aggregator.as_ref().context("there is no aggregator")?, "config_reloaded").map(drop)
+        self.aggregator.as_ref().context("there is no aggregator")?.until_said("config_reloaded", LIMIT).map(drop)
     }
 
     /// The proxy's address with these credentials (`name:password@`, or nothing), as a mounted Secret is replaced: in one step.
@@ -247,7 +245,7 @@ impl Installation {
 
     fn run_aggregator(name: &str, mut command: Command) -> Result<(Process, Addresses)> {
         let aggregator = Process::start(name, &mut command)?;
-        let started = said(&aggregator, "started")?;
+        let started = aggregator.until_said("started", LIMIT)?;
         let address = |field: &str| started[field].as_str().map(str::to_owned).with_context(|| format!("{started}"));
         let at = Addresses { agents: address("agents")?, metrics: address("admin")?, api: address("api")? };
         Ok((aggregator, at))
@@ -267,7 +265,7 @@ impl Installation {
     pub fn ask_aggregator_to_end(&self) -> Result<()> {
         let aggregator = self.aggregator.as_ref().context("there is no aggregator")?;
         aggregator.signal(Signal::TERM)?;
-        said(aggregator, SHUTTING_DOWN)?;
+        aggregator.until_said(SHUTTING_DOWN, LIMIT)?;
         for agent in self.agents.values() {
             let is_refused = |line: &str| line.contains("Connection refused").then_some(());
             agent.until_line("it has nobody to report to", LIMIT, is_refused)?;
@@ -310,7 +308,7 @@ impl Installation {
     /// Asks a node's agent to end (SIGTERM), once it has logged `message`; gives how it ended, and what it has said.
     pub fn end_agent_after(&mut self, node: &str, message: &str) -> Result<Ended> {
         let agent = self.agents.remove(node).with_context(|| format!("there is no agent on {node}"))?;
-        said(&agent, message)?;
+        agent.until_said(message, LIMIT)?;
         agent.end(LIMIT)
     }
 
@@ -421,7 +419,7 @@ impl Installation {
 
     fn until_agent_is_up(&self, node: &str) -> Result<()> {
         let agent = self.agents.get(node).with_context(|| format!("there is no agent on {node}"))?;
-        said(agent, "session_opened").with_context(|| self.tails())?;
+        agent.until_said("session_opened", LIMIT).with_context(|| self.tails())?;
         let on = On::watch("pods").selector(&own_pods(node));
         self.runtime.block_on(self.cluster.until_watched(&on, LIMIT)).with_context(|| self.tails())
     }
@@ -487,12 +485,4 @@ fn path_of(plural: &str, name: &str) -> String {
 /// The field selector of an agent's requests.
 fn own_pods(node: &str) -> String {
     format!("spec.nodeName={node}")
-}
-
-/// The first log line with this message.
-fn said(process: &Process, message: &str) -> Result<Value> {
-    process.until_line(message, LIMIT, |line| {
-        let line: Value = serde_json::from_str(line).ok()?;
-        (line["message"] == message).then_some(line)
-    })
 }

@@ -23,6 +23,7 @@ pub mod forward_proxy;
 pub mod images;
 pub mod installation;
 mod listener;
+pub mod metrics;
 pub mod package;
 pub mod pair;
 pub mod processes;

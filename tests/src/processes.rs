@@ -17,6 +17,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
 
 pub use build::Programs;
 #[cfg(test)]
@@ -87,6 +88,14 @@ impl Process {
             Some(found) => Ok(found),
             None => bail!("{} has not said within {limit:?}: {what}\n{}", self.name, self.tail()),
         }
+    }
+
+    /// The first log line with this message.
+    pub fn until_said(&self, message: &str, limit: Duration) -> Result<Value> {
+        self.until_line(message, limit, |line| {
+            let line: Value = serde_json::from_str(line).ok()?;
+            (line["message"] == message).then_some(line)
+        })
     }
 
     /// Looks until `look` gives a value: at once, and again whenever the process has written another line. For what it can

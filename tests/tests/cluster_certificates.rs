@@ -32,14 +32,15 @@ fn two_aggregators_share_a_certificate_that_outlives_its_secret() -> Result<()> 
     let [first, second] = aggregators;
     let aggregators = [first?, second?];
     for aggregator in &aggregators {
-        said(aggregator, "certificate_served")?;
+        aggregator.until_said("certificate_served", LIMIT)?;
     }
     let made = aggregators.iter().flat_map(Process::lines).filter(|line| line.contains("\"ca_made\"")).count();
     ensure!(made == 1, "{made} CAs were made\n{}\n{}", aggregators[0].tail(), aggregators[1].tail());
 
-    let address = said(&aggregators[0], "started")?["agents"].as_str().context("it says where it listens")?.to_owned();
+    let address =
+        aggregators[0].until_said("started", LIMIT)?["agents"].as_str().context("it says where it listens")?.to_owned();
     let agent = files.agent(&mut cluster, &programs, &address)?;
-    said(&agent, "session_opened").with_context(|| aggregators[0].tail())?;
+    agent.until_said("session_opened", LIMIT).with_context(|| aggregators[0].tail())?;
 
     let (secret, map) = (data(&cluster, &SECRET)?, data(&cluster, &CONFIG_MAP)?);
     for object in ["secret/tocsin-tls", "configmap/tocsin-ca"] {
@@ -131,12 +132,4 @@ fn data(cluster: &Cluster, object: &[&str]) -> Result<Value> {
     let data = cluster.get(object)?["items"][0]["data"].clone();
     ensure!(data.is_object(), "{object:?} holds nothing");
     Ok(data)
-}
-
-/// The first log line with this message.
-fn said(process: &Process, message: &str) -> Result<Value> {
-    process.until_line(message, LIMIT, |line| {
-        let line: Value = serde_json::from_str(line).ok()?;
-        (line["message"] == message).then_some(line)
-    })
 }

@@ -5,7 +5,8 @@ use anyhow::{Result, ensure};
 use jiff::SignedDuration;
 use serde_json::json;
 use tocsin_tests::apiserver::On;
-use tocsin_tests::installation::{Installation, Metrics};
+use tocsin_tests::installation::Installation;
+use tocsin_tests::metrics::Metrics;
 use tocsin_tests::processes::Programs;
 
 const NODES: &[&str] = &["node-1", "node-2"];

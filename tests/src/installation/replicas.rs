@@ -9,7 +9,7 @@ use rustix::process::Signal;
 use serde_json::Value;
 use tocsin_aggregator::told_log::keeper;
 
-use super::{AGGREGATOR, Installation, LIMIT, NAMESPACE, OWN_KUBECONFIG, TOLD_LOG, path_of, said};
+use super::{AGGREGATOR, Installation, LIMIT, NAMESPACE, OWN_KUBECONFIG, TOLD_LOG, path_of};
 use crate::apiserver::{ApiServer, Fault, FaultId, On};
 use crate::processes::{Ended, Process, Programs};
 
@@ -29,7 +29,7 @@ impl Installation {
             command
         };
         let (leader, _) = Self::run_aggregator(LEADER, command(&installation, KUBECONFIG, LEADER))?;
-        said(&leader, "leading")?;
+        leader.until_said("leading", LIMIT)?;
         let standby = command(&installation, OWN_KUBECONFIG, STANDBY);
         let (standby, addresses) = Self::run_aggregator(STANDBY, standby)?;
         installation.addresses = addresses;
@@ -44,7 +44,7 @@ impl Installation {
         let mut command = installation.aggregator_command(None, OWN_KUBECONFIG);
         command.args(as_pod(AGGREGATOR));
         let (aggregator, addresses) = Self::run_aggregator(AGGREGATOR, command)?;
-        said(&aggregator, "leading")?;
+        aggregator.until_said("leading", LIMIT)?;
         (installation.aggregator, installation.addresses) = (Some(aggregator), addresses);
         installation.start_agents(nodes)?;
         Ok(installation)
@@ -68,13 +68,13 @@ impl Installation {
 
     /// Waits until the leader has logged that.
     pub fn until_leader_says(&self, message: &str) -> Result<()> {
-        said(self.leader()?, message).map(drop)
+        self.leader()?.until_said(message, LIMIT).map(drop)
     }
 
     /// Waits until the other leads.
     pub fn until_other_leads(&self) -> Result<()> {
         let other = self.aggregator.as_ref().context("there is no other")?;
-        said(other, "leading").map(drop).with_context(|| self.tails())
+        other.until_said("leading", LIMIT).map(drop).with_context(|| self.tails())
     }
 
     /// From now on the leader's requests to the API server get no answer, and its watches are silent.

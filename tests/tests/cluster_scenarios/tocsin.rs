@@ -1,8 +1,6 @@
 //! Tocsin beside the cluster: its rights, its tokens, its two processes, and what they say of themselves.
 
 use std::fs;
-use std::io::{Read as _, Write as _};
-use std::net::TcpStream;
 use std::path::Path;
 use std::time::Duration;
 
@@ -10,6 +8,7 @@ use anyhow::{Context as _, Result, ensure};
 use serde_json::{Value, json};
 use tocsin_tests::certs::{Authority, LOOPBACK};
 use tocsin_tests::cluster::Cluster;
+use tocsin_tests::metrics::{Metrics, http_get};
 use tocsin_tests::processes::{Ended, Process, Programs, tail};
 
 use crate::outside::Outside;
@@ -77,7 +76,7 @@ impl Tocsin {
                 .arg(option("--kubeconfig", &files.agent_kubeconfig)),
         )?;
         cluster.end_with(AGENT, agent.id())?;
-        said(&agent, "session_opened").with_context(|| aggregator.tail())?;
+        agent.until_said("session_opened", LIMIT).with_context(|| aggregator.tail())?;
         Ok(Self { aggregator: Some(aggregator), agent, addresses, files, programs })
     }
 
@@ -87,7 +86,7 @@ impl Tocsin {
         self.aggregator.take().context("there is no aggregator")?.kill()?;
         let (aggregator, _) = start_aggregator(cluster, &self.programs, &self.files, &self.addresses)?;
         let aggregator = self.aggregator.insert(aggregator);
-        said(aggregator, "recalled")?;
+        aggregator.until_said("recalled", LIMIT)?;
         let agent = &self.agent;
         let again = || Ok((sessions(agent) > before).then_some(()));
         agent.until("a session with the next", LIMIT, again).with_context(|| aggregator.tail())
@@ -107,20 +106,18 @@ impl Tocsin {
     /// Waits until no issue is open any more, told or not, and no finding waits for its fate.
     pub(crate) fn until_nothing_is_open(&self, limit: Duration) -> Result<()> {
         self.aggregator()?.until("all issues are over", limit, || {
-            let figures = self.figures()?;
-            let open =
-                sum(&figures, "tocsin_issues_open{", "")? + sum(&figures, "tocsin_findings{", "state=\"pending\"")?;
-            Ok((open == 0).then_some(()))
+            let metrics = self.metrics()?;
+            let open = metrics.sum("tocsin_issues_open", &[])?;
+            Ok((open + metrics.sum("tocsin_findings", &["state=\"pending\""])? == 0).then_some(()))
         })
     }
 
     /// The books: what was observed is somewhere.
     pub(crate) fn balances(&self) -> Result<()> {
-        let figures = self.figures()?;
-        let observed = figure(&figures, "tocsin_findings_observed_total")?;
-        let decided = sum(&figures, "tocsin_findings{", "")?;
-        ensure!(observed > 0 && observed == decided, "{observed} observed, {decided} accounted for:\n{figures}");
-        ensure!(figure(&figures, "tocsin_findings{decision=\"told\",state=\"final\"}")? > 0, "{figures}");
+        let metrics = self.metrics()?;
+        metrics.balance()?;
+        let told = metrics.sum("tocsin_findings", &["decision=\"told\"", "state=\"final\""])?;
+        ensure!(told > 0, "nothing was told:\n{}", metrics.0);
         Ok(())
     }
 
@@ -149,8 +146,8 @@ impl Tocsin {
         self.aggregator.as_ref().context("there is no aggregator")
     }
 
-    fn figures(&self) -> Result<String> {
-        http_get(&self.addresses.metrics, "/metrics")
+    fn metrics(&self) -> Result<Metrics> {
+        Metrics::scrape(&self.addresses.metrics)
     }
 }
 
@@ -184,7 +181,7 @@ fn start_aggregator(
         .arg(option("--tls-key", &files.key));
     let aggregator = Process::start(AGGREGATOR, &mut command)?;
     cluster.end_with(AGGREGATOR, aggregator.id())?;
-    let started = said(&aggregator, "started")?;
+    let started = aggregator.until_said("started", LIMIT)?;
     let address = |field: &str| started[field].as_str().map(str::to_owned).with_context(|| format!("{started}"));
     let at = Addresses { agents: address("agents")?, metrics: address("admin")?, api: address("api")? };
     Ok((aggregator, at))
@@ -251,37 +248,4 @@ fn option(name: &str, file: &Path) -> String {
 /// How many sessions an agent has had.
 fn sessions(agent: &Process) -> usize {
     agent.lines().iter().filter(|line| line.contains("\"session_opened\"")).count()
-}
-
-/// The first log line with this message.
-fn said(process: &Process, message: &str) -> Result<Value> {
-    process.until_line(message, LIMIT, |line| {
-        let line: Value = serde_json::from_str(line).ok()?;
-        (line["message"] == message).then_some(line)
-    })
-}
-
-/// One figure by its whole name, labels included.
-fn figure(figures: &str, name: &str) -> Result<u64> {
-    let line = figures.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
-    line.and_then(|value| value.trim().parse().ok()).with_context(|| format!("no figure {name} in\n{figures}"))
-}
-
-/// The sum of the series that begin like this and have this among their labels.
-fn sum(figures: &str, begin: &str, label: &str) -> Result<u64> {
-    let series: Vec<_> = figures.lines().filter(|line| line.starts_with(begin) && line.contains(label)).collect();
-    ensure!(!series.is_empty(), "no figures {begin} {label} in\n{figures}");
-    let values = series.iter().map(|line| line.rsplit(' ').next().unwrap_or_default().parse::<u64>());
-    values.sum::<Result<u64, _>>().with_context(|| format!("{series:?}"))
-}
-
-fn http_get(address: &str, path: &str) -> Result<String> {
-    let mut stream = TcpStream::connect(address)?;
-    stream.set_read_timeout(Some(Duration::from_secs(5)))?;
-    write!(stream, "GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n")?;
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer)?;
-    let (head, body) = answer.split_once("\r\n\r\n").context("no HTTP answer")?;
-    ensure!(head.starts_with("HTTP/1.1 200 "), "{path}: {head}");
-    Ok(body.to_owned())
 }
