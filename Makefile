@@ -36,7 +36,7 @@ chart-tools: ## Build helm 4 and helm 3 (Go; 4 minutes the first time), and fetc
 test-chart: chart-tools ## Lint and render the chart with both helms, and hold it against the programs.
 	cargo test --locked --package tocsin-tests --features chart --test 'chart*'
 
-cluster-tools: ## Build the parts of a real Kubernetes (Go and root; 9 to 25 minutes the first time).
+cluster-tools: ## Build the parts of a real Kubernetes (Go and root; 11 to 27 minutes the first time).
 	tests/cluster/build.sh
 
 test-cluster: cluster-tools chart-tools ## Run the tests that need a real Kubernetes (root; in a network namespace of their own).

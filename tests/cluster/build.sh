@@ -2,7 +2,7 @@
 # Builds what tests run that is not ours (versions.env) into .cache/cluster/<name>-<version>/ at the top of the repository.
 #   build.sh         the parts of a test cluster, and the Debian packages they need
 #   build.sh chart   both helms, and Debian's Prometheus
-# What is there already is skipped, so it is cheap to call before each run. From nothing the cluster takes about 9 minutes
+# What is there already is skipped, so it is cheap to call before each run. From nothing the cluster takes about 11 minutes
 # on 2 idle cores, the helms take 4. Needs Go 1.26, and Debian; the cluster also gcc, and root for the packages.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -88,6 +88,8 @@ cluster() {
   part "pause-$PAUSE_VERSION" pause pause_program
   part "coredns-$COREDNS_VERSION" coredns go_program coredns "github.com/coredns/coredns@$COREDNS_VERSION" \
     0 "" "$plain_ldflags" .
+  part "kwok-$KWOK_VERSION" kwok go_program kwok "sigs.k8s.io/kwok@$KWOK_VERSION" \
+    0 "" "$plain_ldflags" sigs.k8s.io/kwok/cmd/kwok
   for program in kubelet kube-controller-manager kube-scheduler kubectl kube-proxy; do kubernetes "$program"; done
 }
 

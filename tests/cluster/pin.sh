@@ -48,6 +48,9 @@ finish
 start coredns github.com/coredns/coredns "$COREDNS_VERSION"
 finish
 
+start kwok sigs.k8s.io/kwok "$KWOK_VERSION" sigs.k8s.io/kwok/cmd/kwok
+finish
+
 start helm4 helm.sh/helm/v4 "$HELM4_VERSION" helm.sh/helm/v4/cmd/helm
 finish
 

@@ -26,6 +26,7 @@ mod pki;
 mod process_id;
 mod processes;
 mod services;
+mod simulated;
 pub(crate) mod wait;
 
 use std::ffi::OsStr;
@@ -80,7 +81,7 @@ impl Default for Options {
     }
 }
 
-/// A running cluster of one node. Dropping it takes it down; [`Cluster::stop`] does, too, and tells what went wrong.
+/// A running cluster of one node, and of those that are simulated ([`Cluster::simulate_nodes`]). Dropping it takes it down; [`Cluster::stop`] does, too, and tells what went wrong.
 pub struct Cluster {
     name: String,
     folder: PathBuf,
@@ -141,7 +142,7 @@ impl Cluster {
         &self.name
     }
 
-    /// The name of the only node.
+    /// The name of the real node.
     pub fn node_name(&self) -> &str {
         &self.name
     }

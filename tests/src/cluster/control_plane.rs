@@ -12,6 +12,8 @@ use super::pki::Pki;
 
 pub(super) const ETCD_URL: &str = "http://127.0.0.1:2379";
 const API_PORT: u16 = 6443;
+/// By default they ask for no more than some dozens of objects a second: thousands of pods would take minutes.
+const OWN_PACE: [&str; 2] = ["--kube-api-qps=1000", "--kube-api-burst=1000"];
 
 /// What the command lines are made from.
 pub(super) struct ControlPlane<'a> {
@@ -77,6 +79,7 @@ impl ControlPlane<'_> {
             .arg(flag("service-account-private-key-file", self.pki.service_account_key().display()))
             .arg("--leader-elect=false")
             .arg("--bind-address=127.0.0.1")
+            .args(OWN_PACE)
             // It makes this folder; by default one below /usr/libexec.
             .arg(flag("flex-volume-plugin-dir", self.folder.join("volume-plugins").display()))
             .arg("--node-monitor-period=1s")
@@ -89,7 +92,8 @@ impl ControlPlane<'_> {
         command
             .arg(flag("kubeconfig", self.folder.join("scheduler.kubeconfig").display()))
             .arg("--leader-elect=false")
-            .arg("--bind-address=127.0.0.1");
+            .arg("--bind-address=127.0.0.1")
+            .args(OWN_PACE);
         Ok(command)
     }
 }

@@ -37,6 +37,7 @@ impl Parts {
             parts.kubernetes("kubectl")?,
             parts.kubernetes("kube-proxy")?,
             parts.coredns()?,
+            parts.kwok()?,
             parts.etcd()?,
             parts.containerd("containerd")?,
             parts.containerd("containerd-shim-runc-v2")?,
@@ -65,6 +66,10 @@ impl Parts {
 
     pub(super) fn coredns(&self) -> Result<PathBuf> {
         self.part("coredns", "coredns")
+    }
+
+    pub(super) fn kwok(&self) -> Result<PathBuf> {
+        self.part("kwok", "kwok")
     }
 
     pub(super) fn runc(&self) -> Result<PathBuf> {
