@@ -195,6 +195,11 @@ impl Dedupe {
         }
     }
 
+    /// Others observe from now on: nothing resolves before [`Self::on_resynced`].
+    pub fn on_other_observers(&mut self) {
+        self.resyncing = true;
+    }
+
     /// Every expected observer has reported, or was waited for long enough: issues may resolve.
     pub fn on_resynced(&mut self, now: Time) {
         if !self.resyncing {

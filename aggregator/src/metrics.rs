@@ -201,7 +201,7 @@ impl Leading {
         )?;
         out.gauge(
             "resyncing",
-            "Whether issues wait for agents that have not reported since the start",
+            "Whether issues wait for agents that have not reported since the start, or since agents were turned on",
             u64::from(figures.is_resyncing),
         )
     }

@@ -198,6 +198,7 @@ impl Observe {
         }
         tracing::info!(target: "observe", coverage = ?config.coverage, "coverage_changed");
         self.coverage = config.coverage.clone();
+        self.core.with(Pipeline::on_other_observers);
         self.watches = Watches::new(&config, &self.client, self.core.clock(), &self.readiness);
         self.sight = sight(&config, now);
         self.stand_ins.want(&BTreeSet::new(), config.settings.heartbeat, now);

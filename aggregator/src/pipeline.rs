@@ -19,7 +19,8 @@ use crate::told_log::{Kept, ORPHANS_MAX, Page, ToldLog};
 #[derive(Debug)]
 pub struct Pipeline {
     settings: Arc<Settings>,
-    started: Time,
+    /// Since when observers are waited for that have not reported yet.
+    resyncing_since: Time,
     sessions: Sessions,
     dedupe: Dedupe,
     outboxes: BTreeMap<Arc<str>, Outbox>,
@@ -37,7 +38,7 @@ impl Pipeline {
         let settings = Arc::new(settings);
         let configuration = Configuration::new(Arc::clone(&settings.rules));
         let mut pipeline = Self {
-            started: now,
+            resyncing_since: now,
             sessions: Sessions::new(epoch, configuration, settings.heartbeat, settings.session_lasts),
             dedupe: Dedupe::new(Arc::clone(&settings), now),
             outboxes: BTreeMap::new(),
@@ -152,11 +153,17 @@ impl Pipeline {
 
     /// Who should be reporting: until all of them have, or [`Settings::resync_window`] has passed, nothing resolves.
     pub fn on_expected<'a>(&mut self, mut nodes: impl Iterator<Item = &'a str>, now: Time) {
-        let is_over = now.since(self.started) >= self.settings.resync_window;
+        let is_over = now.since(self.resyncing_since) >= self.settings.resync_window;
         if self.dedupe.is_resyncing() && (is_over || nodes.all(|node| self.sessions.is_synced(node))) {
             self.dedupe.on_resynced(now);
             self.carry_out(now);
         }
+    }
+
+    /// Others observe from now on: nothing resolves until they have reported, as after a start.
+    pub fn on_other_observers(&mut self, now: Time) {
+        self.resyncing_since = now;
+        self.dedupe.on_other_observers();
     }
 
     /// A node is no more.

@@ -160,6 +160,14 @@ impl Installation {
         agents.into_values().try_for_each(|agent| agent.end(LIMIT).map(drop))
     }
 
+    /// Agents are turned on in the aggregator's configuration, and come to run after it goes by that.
+    pub fn turn_agents_on(&mut self, nodes: &[&str], rules: &Value) -> Result<()> {
+        self.alone = None;
+        self.change_rules(rules)?;
+        self.aggregator.as_ref().context("there is no aggregator")?.until_said("coverage_changed", LIMIT)?;
+        self.start_agents(nodes)
+    }
+
     /// The cluster and who is told, and no process yet.
     fn prepare(programs: Programs, nodes: &[&str], rules: &Value, alone: Option<&[&str]>) -> Result<Self> {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;

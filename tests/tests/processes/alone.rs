@@ -55,6 +55,21 @@ fn who_is_restricted_to_namespaces_asks_for_nothing_else_and_tells_of_nothing_el
 }
 
 #[test]
+fn what_is_open_stays_one_message_when_agents_are_turned_on_and_come_after_the_hold_has_passed() -> Result<()> {
+    let rules = json!({"CrashLoopBackOff": {"sustain": "0s", "hold": "0s"}});
+    let mut installation = Installation::start_alone(Programs::built()?, NODES, &rules, &[])?;
+    let api = deploy(&installation, "shop");
+    installation.cluster.crash_loop(&api.pods[0], 5);
+    hears(&installation, LIMIT, &[FIRING])?;
+    installation.turn_agents_on(NODES, &rules)?;
+    installation.until_metrics("the agents have taken over", |metrics| {
+        Ok(metrics.sum("tocsin_resyncing", &[])? == 0 && metrics.sum("tocsin_agents_connected", &[])? == 2)
+    })?;
+    installation.cluster.run(&api.pods[0]);
+    ends_in_order(installation, &[FIRING, RESOLVED])
+}
+
+#[test]
 fn what_is_open_stays_one_message_when_agents_are_turned_off() -> Result<()> {
     let (mut installation, api) = start()?;
     installation.cluster.crash_loop(&api.pods[0], 5);
