@@ -2,8 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::{Read as _, Write as _};
-use std::net::TcpStream;
 use std::path::Path;
 use std::process::Command;
 
@@ -14,7 +12,7 @@ use process::Clock;
 use process::kube_client::{self, Access};
 use serde_json::{Value, json};
 use tocsin_tests::cluster::Cluster;
-use tocsin_tests::installation::Metrics;
+use tocsin_tests::metrics::{Metrics, http_get};
 use tocsin_tests::processes::{Ended, Process, Programs, tail};
 
 use crate::LIMIT;
@@ -63,8 +61,8 @@ impl Tocsin {
             ])
             .args([option("--config", &config), option("--kubeconfig", &kubeconfig)]);
         let aggregator = start(cluster, AGGREGATOR, command)?;
-        let address = said(&aggregator, "started")?["agents"].as_str().context("it says where")?.to_owned();
-        said(&aggregator, "certificate_served")?;
+        let address = aggregator.until_said("started", LIMIT)?["agents"].as_str().context("it says where")?.to_owned();
+        aggregator.until_said("certificate_served", LIMIT)?;
 
         let tokens = outside.runtime.block_on(tokens(&cluster.admin_kubeconfig(), &pods))?;
         let mut agents = Vec::new();
@@ -82,7 +80,7 @@ impl Tocsin {
             agents.push(start(cluster, &format!("the agent of {node}"), command)?);
         }
         for agent in &agents {
-            said(agent, "session_opened").with_context(|| aggregator.tail())?;
+            agent.until_said("session_opened", LIMIT).with_context(|| aggregator.tail())?;
         }
         let tocsin = Self { aggregator, agents };
         tocsin.until("all agents are connected", |figures| {
@@ -105,7 +103,7 @@ impl Tocsin {
 
     /// Waits until the one open issue of this kind has so many findings.
     pub(crate) fn until_members(&self, kind: &str, count: usize) -> Result<()> {
-        let api = said(&self.aggregator, "started")?["api"].as_str().context("it says where")?.to_owned();
+        let api = self.aggregator.until_said("started", LIMIT)?["api"].as_str().context("it says where")?.to_owned();
         self.aggregator.until(&format!("{kind} has {count} members"), LIMIT, || {
             let open: Value = serde_json::from_str(&http_get(&api, "/api/v1/issues")?)?;
             let mut issues = open["issues"].as_array().into_iter().flatten();
@@ -240,27 +238,8 @@ fn option(name: &str, file: &Path) -> String {
     format!("{name}={}", file.display())
 }
 
-/// The first log line with this message.
-fn said(process: &Process, message: &str) -> Result<Value> {
-    process.until_line(message, LIMIT, |line| {
-        let line: Value = serde_json::from_str(line).ok()?;
-        (line["message"] == message).then_some(line)
-    })
-}
-
 /// What a process shows on `/metrics`, where it said at its start.
 fn scrape(process: &Process) -> Result<Metrics> {
-    let started = said(process, "started")?;
-    http_get(started["admin"].as_str().context("it says where")?, "/metrics").map(Metrics)
-}
-
-fn http_get(address: &str, path: &str) -> Result<String> {
-    let mut stream = TcpStream::connect(address)?;
-    stream.set_read_timeout(Some(LIMIT))?;
-    write!(stream, "GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n")?;
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer)?;
-    let (head, body) = answer.split_once("\r\n\r\n").context("no HTTP answer")?;
-    ensure!(head.starts_with("HTTP/1.1 200 "), "{path}: {head}");
-    Ok(body.to_owned())
+    let started = process.until_said("started", LIMIT)?;
+    Metrics::scrape(started["admin"].as_str().context("it says where")?)
 }
