@@ -1,5 +1,6 @@
 //! The configuration: one YAML file, resolved into what the stages and the shell go by.
 
+mod address;
 pub(crate) mod proxy;
 mod raw;
 pub mod reload;
@@ -15,6 +16,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use reqwest::Url;
 
+pub use self::address::Address;
 pub use self::proxy::Proxy;
 pub use self::tree::Problems;
 use crate::settings::Settings;
@@ -46,9 +48,10 @@ impl Config {
                 std::fs::read(file).with_context(|| format!("sinks.{name}.{key}: cannot read {}", file.display()))?;
             }
         }
-        for target in self.targets.values() {
+        for (name, target) in &self.targets {
             let (SinkTarget::Ingest(http) | SinkTarget::Webhook(http)) = target else { continue };
-            http.proxy.to(&http.url).await.map_err(anyhow::Error::msg)?;
+            let url = http.url().await.map_err(|why| anyhow::anyhow!("sinks.{name}: {why}"))?;
+            http.proxy.to(&url).await.map_err(anyhow::Error::msg)?;
         }
         Ok(())
     }
@@ -68,8 +71,8 @@ pub enum SinkTarget {
 /// A sink that is spoken to over HTTP.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HttpTarget {
-    /// `http` or `https`; without credentials.
-    pub url: Url,
+    /// Where it is.
+    pub address: Address,
     /// A file with a bearer token, read anew when it changes; its path only, so it may be logged.
     pub token_file: Option<PathBuf>,
     /// PEM certificates to trust beside the usual ones.
@@ -122,6 +125,9 @@ pub struct NamespacedName {
     pub name: Arc<str>,
 }
 
+/// Why a token and an address may not go together.
+const ENCRYPTED: &str = "a token is sent over https only";
+
 /// The largest file that is read, in bytes: what fits into a ConfigMap.
 pub const FILE_BYTES_MAX: usize = 1024 * 1024;
 
@@ -157,6 +163,28 @@ fn not_yaml(error: &serde_saphyr::Error) -> String {
         }
         error => format!("not YAML: {error}"),
     }
+}
+
+impl HttpTarget {
+    /// Where it is now. An error says what is wrong with the file that says it.
+    pub(crate) async fn url(&self) -> Result<Url, String> {
+        let url = self.address.now().await?;
+        if let Address::File(path) = &self.address
+            && self.token_file.is_some()
+            && !is_private(&url)
+        {
+            return Err(format!(
+                "urlFile {} must begin with https://, or tokenFile be left out: {ENCRYPTED}",
+                path.display()
+            ));
+        }
+        Ok(url)
+    }
+}
+
+/// Whether nobody else reads what is sent there.
+fn is_private(url: &Url) -> bool {
+    url.scheme() == "https" || proxy::is_loopback(url)
 }
 
 impl SinkType {

@@ -74,7 +74,7 @@ impl Sink {
         }
     }
 
-    /// Whether the files of the token or of the proxy say something else than they did at the last [`Sink::send`].
+    /// Whether the files of the token, of the address or of the proxy say something else than they did at the last [`Sink::send`].
     pub async fn has_new_credentials(&self) -> bool {
         match self {
             Self::Ingest(endpoint) | Self::Webhook(endpoint) => endpoint.has_new_credentials().await,

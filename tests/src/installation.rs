@@ -11,6 +11,7 @@
 //! What starts, ends or asks a process blocks: it is called outside of a runtime, or where nothing else waits. The
 //! processes end with the value.
 
+mod configuration;
 mod consultation;
 mod metrics;
 mod replicas;
@@ -75,6 +76,8 @@ pub struct Installation {
     pub proxy: Option<ForwardProxy>,
     /// What its configuration says of that.
     proxied: Proxied,
+    /// Whether the address of who is told is in a file.
+    is_hidden: bool,
     /// Without agents, and restricted to these namespaces, if to any; `None` with agents.
     alone: Option<Vec<String>>,
     folder: TempDir,
@@ -198,6 +201,7 @@ impl Installation {
             outside,
             proxy: None,
             proxied: Proxied::default(),
+            is_hidden: false,
             alone: alone.map(|names| names.iter().map(ToString::to_string).collect()),
             folder,
             programs,
@@ -442,28 +446,6 @@ impl Installation {
         self.write("sink-token", TOKEN)?;
         // JSON is YAML, too.
         self.write("config.yaml", &self.config(rules).to_string()).map(drop)
-    }
-
-    fn config(&self, rules: &Value) -> Value {
-        let outside = if self.proxied.is_behind { self.outside.url_behind() } else { self.outside.url() };
-        let proxy = self.proxy.as_ref().map(|proxy| match self.proxied.in_file {
-            true => json!({"folder": self.path(PROXY_FOLDER), "noProxy": self.proxied.no_proxy}),
-            false => json!({"https": format!("http://{}", proxy.address()), "noProxy": self.proxied.no_proxy}),
-        });
-        json!({
-            "clusterName": CLUSTER_NAME,
-            "proxy": proxy,
-            "agents": {"heartbeat": "1s", "enabled": self.alone.is_none()},
-            "restrictToNamespaces": self.alone,
-            "rules": rules,
-            "sinks": {"outside": {
-                "type": "ingest",
-                "url": format!("{outside}/v1/issues"),
-                "caFile": self.path("outside.crt"),
-                "tokenFile": self.path("sink-token"),
-                "ratePerMinute": 0,
-            }},
-        })
     }
 
     fn write(&self, name: &str, content: &str) -> Result<PathBuf> {

@@ -7,6 +7,8 @@
 mod alone;
 #[path = "processes/proxy.rs"]
 mod proxy;
+#[path = "processes/secret_address.rs"]
+mod secret_address;
 #[path = "processes/stand_in.rs"]
 mod stand_in;
 

@@ -67,6 +67,7 @@ pub(super) struct RawProxy {
 pub(super) struct RawSink {
     pub(super) kind: Option<SinkType>,
     pub(super) url: Option<Url>,
+    pub(super) url_file: Option<PathBuf>,
     pub(super) token_file: Option<PathBuf>,
     pub(super) ca_file: Option<PathBuf>,
     pub(super) min_severity: Option<Severity>,
@@ -165,6 +166,7 @@ impl RawSink {
         let raw = Self {
             kind: section.take("type", values::sink_type),
             url: section.take("url", values::url),
+            url_file: section.take("urlFile", values::file),
             token_file: section.take("tokenFile", values::file),
             ca_file: section.take("caFile", values::file),
             min_severity: section.take("minSeverity", values::severity),

@@ -7,10 +7,11 @@ use std::time::Duration;
 
 use rules::{Kind, KindConfig, Scope};
 
-use super::proxy::is_loopback;
 use super::raw::{RawAgents, RawConfig, RawProxy, RawRule, RawSink};
 use super::tree::Problems;
-use super::{Agents, Config, Coverage, HttpTarget, NamespacedName, Proxy, SinkTarget, SinkType};
+use super::{
+    Address, Agents, Config, Coverage, ENCRYPTED, HttpTarget, NamespacedName, Proxy, SinkTarget, SinkType, is_private,
+};
 use crate::settings::{Cluster, Settings, SinkSettings};
 
 /// What the agents' ServiceAccount and DaemonSet are called unless the file says otherwise.
@@ -105,7 +106,8 @@ fn rule(kind: Kind, raw: RawRule) -> KindConfig {
 }
 
 fn sink(name: &str, raw: RawSink, proxy: &Proxy, problems: &Problems) -> (Arc<str>, (SinkSettings, SinkTarget)) {
-    let RawSink { kind, url, token_file, ca_file, min_severity, required, rate_per_minute, batch, timeout } = raw;
+    let RawSink { kind, url, url_file, token_file, ca_file, min_severity, required, rate_per_minute, batch, timeout } =
+        raw;
     let path = |key: &str| format!("sinks.{name}.{key}");
     let Some(kind) = kind else {
         problems.add_missing(&path("type"), "must be set: ingest, webhook or stdout");
@@ -133,6 +135,7 @@ fn sink(name: &str, raw: RawSink, proxy: &Proxy, problems: &Problems) -> (Arc<st
     if kind == SinkType::Stdout {
         let given = [
             ("url", url.is_some()),
+            ("urlFile", url_file.is_some()),
             ("tokenFile", token_file.is_some()),
             ("caFile", ca_file.is_some()),
             ("timeout", timeout.is_some()),
@@ -142,21 +145,31 @@ fn sink(name: &str, raw: RawSink, proxy: &Proxy, problems: &Problems) -> (Arc<st
         }
         return (Arc::from(name), (settings, SinkTarget::Stdout));
     }
-    let Some(url) = url else {
-        problems.add_missing(
-            &path("url"),
-            "must be set to an address, for example https://collector.example.com/v1/issues: there is no default",
-        );
-        return (Arc::from(name), (settings, SinkTarget::Stdout));
+    let address = match (url, url_file) {
+        (Some(url), None) => {
+            if token_file.is_some() && !is_private(&url) {
+                let advice = "begin the address with https://, or leave tokenFile out";
+                problems.add(&path("url"), format_args!("{ENCRYPTED}: {advice}"));
+            }
+            Address::Written(url)
+        }
+        (None, Some(file)) => Address::File(file),
+        (Some(_), Some(file)) => {
+            let problem = "url is set as well, and only one can be meant: leave one of them out";
+            problems.add(&path("urlFile"), problem);
+            Address::File(file)
+        }
+        (None, None) => {
+            problems.add_missing(
+                &path("url"),
+                "must be set to an address, for example https://collector.example.com/v1/issues, or urlFile to a file that \
+                 says it: there is no default",
+            );
+            return (Arc::from(name), (settings, SinkTarget::Stdout));
+        }
     };
-    if token_file.is_some() && url.scheme() != "https" && !is_loopback(&url) {
-        problems.add(
-            &path("url"),
-            "a token is sent over https only: begin the address with https://, or leave tokenFile out",
-        );
-    }
-    let target =
-        HttpTarget { url, token_file, ca_file, proxy: proxy.clone(), timeout: timeout.unwrap_or(SINK_TIMEOUT) };
+    let timeout = timeout.unwrap_or(SINK_TIMEOUT);
+    let target = HttpTarget { address, token_file, ca_file, proxy: proxy.clone(), timeout };
     let target = match kind {
         SinkType::Ingest => SinkTarget::Ingest(target),
         SinkType::Webhook => SinkTarget::Webhook(target),

@@ -87,7 +87,8 @@ sinks:
     assert_eq!((sink.min_severity, sink.required), (Severity::Info, false));
     assert_eq!((sink.rate_per_minute, sink.batch_max), (None, 50));
     let SinkTarget::Ingest(target) = &targets["collector"] else { panic!("an ingest sink") };
-    assert_eq!(target.url.as_str(), "https://collector.example.com/v1/issues");
+    let url = "https://collector.example.com/v1/issues".parse().expect("a URL");
+    assert_eq!(target.address, Address::Written(url));
     assert_eq!(target.token_file.as_deref(), Some(Path::new("/etc/tocsin/token")));
     assert_eq!(target.ca_file.as_deref(), Some(Path::new("/etc/tocsin/ca.pem")));
     assert_eq!(target.timeout, Duration::from_secs(20));
@@ -214,7 +215,8 @@ fn a_sink_must_say_what_it_is_and_where() {
     check("sinks: { c: { type: slack } }", "sinks.c.type: expected one of ingest, webhook, stdout, found \"slack\"");
     check(
         "sinks: { c: { type: ingest } }",
-        "sinks.c.url: must be set to an address, for example https://collector.example.com/v1/issues: there is no default",
+        "sinks.c.url: must be set to an address, for example https://collector.example.com/v1/issues, or urlFile to a file \
+         that says it: there is no default",
     );
     check(
         "sinks: { c: { type: stdout, url: \"https://c\" } }",
@@ -230,8 +232,16 @@ fn a_sink_must_say_what_it_is_and_where() {
     );
     check(
         "sinks: { c: { type: ingest, url: \"ftp://c\" } }",
-        "sinks.c.url: expected an address that begins with https:// or http://, for example \
-         https://collector.example.com/v1/issues, found \"ftp://c\"",
+        "sinks.c.url: expected an address, for example https://collector.example.com/v1/issues: it must begin with https:// \
+         or http://",
+    );
+    check(
+        "sinks: { c: { type: webhook, url: \"https://c\", urlFile: /u } }",
+        "sinks.c.urlFile: url is set as well, and only one can be meant: leave one of them out",
+    );
+    check(
+        "sinks: { c: { type: stdout, urlFile: /u } }",
+        "sinks.c.urlFile: means nothing to a sink of type stdout: leave it out",
     );
     check(
         "sinks: { A_b: { type: stdout } }",
@@ -383,9 +393,22 @@ async fn the_example_is_a_configuration() {
     let config = Config::parse(include_str!("../../config.example.yaml"), "tocsin").expect("as the README says");
     assert_eq!(config.settings.cluster.name, "prod-eu-1");
     assert_eq!(config.settings.rules.kinds["CrashLoopBackOff"].sustain, Duration::from_mins(2));
-    assert_eq!(config.targets.len(), 3);
+    assert_eq!(config.targets.len(), 4);
     let error = config.check_files().await.expect_err("there is no such token here");
     assert!(error.to_string().starts_with("sinks.team.tokenFile: cannot read /etc/tocsin/team/token"), "{error}");
+}
+
+#[tokio::test]
+async fn the_file_of_an_address_is_looked_at_too() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("url");
+    let shown = path.display();
+    let config = parse(&format!("clusterName: c\nsinks: {{a: {{type: webhook, urlFile: {shown}}}}}"));
+    let error = config.check_files().await.expect_err("there is no file").to_string();
+    assert_eq!(error, format!("sinks.a: urlFile {shown} cannot be read: No such file or directory (os error 2)"));
+    std::fs::write(&path, "https://hooks.example.com/hunter2").expect("written");
+    config.check_files().await.expect("a right file");
+    assert!(!format!("{config:?}").contains("hunter2"));
 }
 
 #[tokio::test]

@@ -11,19 +11,20 @@ use kube::api::PostParams;
 use kube::{Api, Client};
 use process::objects::{Lease, Objects};
 use process::{Clock, kube_client};
+use reqwest::Url;
 use tokio::net::{TcpStream, lookup_host};
 use tokio::time::timeout;
 
 use super::fleet::{self, Figures};
 use super::judge::{self, Unasked};
 use super::rights::{Answer, Question, Right};
-use super::sink::{self, Reached};
+use super::sink::{self, Found, Reached};
 use super::{Check, Outcome};
 use crate::BUILD;
 use crate::certificates::examine;
 use crate::config::proxy::Via;
 use crate::config::reload::Reload;
-use crate::config::{Agents, Config, Coverage, HttpTarget, SinkTarget};
+use crate::config::{Agents, Config, Coverage, SinkTarget};
 use crate::ingest::identity::Identity;
 use crate::leader::lease;
 use crate::options::Launch;
@@ -232,28 +233,34 @@ async fn page(url: &str) -> Result<String, String> {
 /// The proxy, and each sink.
 async fn of_each_sink(config: &Config, clock: &Clock) -> Vec<Check> {
     let tried = config.targets.iter().map(|(name, target)| async move {
-        let (via, reached) = reach(target, clock).await;
-        (sink::judge(name, target, via.as_ref(), &reached), (&**name, via))
+        let found = reach(target, clock).await;
+        (sink::judge(name, target, &found), (&**name, found.via))
     });
     let (checks, ways): (Vec<_>, Vec<_>) = join_all(tried).await.into_iter().unzip();
     let set: Vec<_> = PROXIES.into_iter().filter(is_set).collect();
     std::iter::once(judge::proxy(&ways, &set)).chain(checks).collect()
 }
 
-/// The proxy to a sink, and as far as one comes with it: an address, a connection, an answer.
-async fn reach(target: &SinkTarget, clock: &Clock) -> (Option<Via>, Reached) {
-    let (SinkTarget::Ingest(http) | SinkTarget::Webhook(http)) = target else { return (None, Reached::Nobody) };
-    match http.proxy.to(&http.url).await {
-        Err(why) => (None, Reached::NoWay(why)),
+/// Where a sink is, the proxy to it, and as far as one comes with it: an address, a connection, an answer.
+async fn reach(target: &SinkTarget, clock: &Clock) -> Found {
+    let mut found = Found { url: None, via: None, reached: Reached::Nobody };
+    let (SinkTarget::Ingest(http) | SinkTarget::Webhook(http)) = target else { return found };
+    let url = match http.url().await {
+        Ok(url) => found.url.insert(url),
+        Err(why) => return Found { reached: Reached::NoUrl(why), ..found },
+    };
+    match http.proxy.to(url).await {
+        Err(why) => found.reached = Reached::NoWay(why),
         Ok(via) => {
-            let reached = ask(target, http, via.as_ref(), clock).await;
-            (via, reached)
+            found.reached = ask(target, url, via.as_ref(), clock).await;
+            found.via = via;
         }
     }
+    found
 }
 
-async fn ask(target: &SinkTarget, http: &HttpTarget, via: Option<&Via>, clock: &Clock) -> Reached {
-    let addresses = match timeout(CONNECT, addresses(http, via)).await {
+async fn ask(target: &SinkTarget, url: &Url, via: Option<&Via>, clock: &Clock) -> Reached {
+    let addresses = match timeout(CONNECT, addresses(url, via)).await {
         Ok(Ok(addresses)) => addresses,
         Ok(Err(why)) => return Reached::NoAddress(why),
         Err(_) => return Reached::NoAddress(format!("no answer in {} s", CONNECT.as_secs())),
@@ -267,10 +274,10 @@ async fn ask(target: &SinkTarget, http: &HttpTarget, via: Option<&Via>, clock: &
 }
 
 /// Of whoever is to be connected to: the proxy, or the sink itself.
-async fn addresses(http: &HttpTarget, via: Option<&Via>) -> Result<Vec<SocketAddr>, String> {
+async fn addresses(url: &Url, via: Option<&Via>) -> Result<Vec<SocketAddr>, String> {
     let (host, port) = match via {
         Some(via) => via.host_and_port(),
-        None => (http.url.host_str().unwrap_or_default(), http.url.port_or_known_default().unwrap_or_default()),
+        None => (url.host_str().unwrap_or_default(), url.port_or_known_default().unwrap_or_default()),
     };
     let host = host.trim_start_matches('[').trim_end_matches(']');
     let addresses: Vec<_> = lookup_host((host, port)).await.map_err(|error| error.to_string())?.collect();

@@ -1,15 +1,30 @@
 //! What a sink does with a dry run, judged. Pure.
 
+use reqwest::Url;
+
 use super::Check;
 use crate::config::proxy::Via;
-use crate::config::{HttpTarget, SinkTarget};
+use crate::config::{Address, HttpTarget, SinkTarget};
 use crate::forward::outbox::Outcome;
 use crate::forward::text::shown;
 use crate::sinks::Tried;
 
+/// What was found of a sink.
+#[derive(Clone, Debug)]
+pub(super) struct Found {
+    /// Where it is, if that is known. It may be a secret.
+    pub(super) url: Option<Url>,
+    /// The proxy that it is reached through.
+    pub(super) via: Option<Via>,
+    /// How far one came.
+    pub(super) reached: Reached,
+}
+
 /// How far one came with a sink.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Reached {
+    /// The file that says where it is does not, and why.
+    NoUrl(String),
     /// It is not known whether it is reached through a proxy, and why.
     NoWay(String),
     /// Its name has no address, and why.
@@ -25,17 +40,24 @@ pub(super) enum Reached {
 /// What to do about a proxy that is not there.
 const PROXY: &str = "correct proxy.http and proxy.https";
 
-/// What it means, for the sink `name` at `target`, that one came so far, through the proxy `via` if there is one.
-pub(super) fn judge(name: &str, target: &SinkTarget, via: Option<&Via>, reached: &Reached) -> Check {
+/// What it means for the sink `name` at `target` that this was found.
+pub(super) fn judge(name: &str, target: &SinkTarget, found: &Found) -> Check {
     let check = format!("sink {name}");
     let (http, is_webhook) = match target {
         SinkTarget::Ingest(http) => (http, false),
         SinkTarget::Webhook(http) => (http, true),
         SinkTarget::Stdout => return Check::ok(check, "it is standard output"),
     };
-    let host = host(http);
+    let Found { url, via, reached } = found;
+    let (host, address) = (host(url.as_ref()), address(name, http));
     match (reached, via) {
         (Reached::Nobody, _) => Check::ok(check, "it is standard output"),
+        (Reached::NoUrl(why), _) => Check::failed(
+            check,
+            why,
+            "write the address into it: with the chart, see that the sink's Secret is there and has the key that \
+             existingSecretUrlKey names",
+        ),
         (Reached::NoWay(why), _) => Check::failed(
             check,
             why,
@@ -57,21 +79,19 @@ pub(super) fn judge(name: &str, target: &SinkTarget, via: Option<&Via>, reached:
         (Reached::NoAddress(why), None) => Check::failed(
             check,
             format_args!("{host} has no address: {}", shown(why)),
-            format_args!(
-                "correct sinks.{name}.url, or look at the cluster's DNS; a NetworkPolicy must let port 53 through"
-            ),
+            format_args!("correct {address}, or look at the cluster's DNS; a NetworkPolicy must let port 53 through"),
         ),
         (Reached::NoConnection(why), None) => Check::failed(
             check,
             format_args!("nobody takes a connection at {host}: {}", shown(why)),
-            format_args!("correct sinks.{name}.url, or let the aggregator through firewalls and NetworkPolicies"),
+            format_args!("correct {address}, or let the aggregator through firewalls and NetworkPolicies"),
         ),
-        (Reached::Asked(tried), _) => asked(name, http, is_webhook, via, tried),
+        (Reached::Asked(tried), via) => asked(name, http, is_webhook, (host, via.as_ref()), tried),
     }
 }
 
-fn asked(name: &str, http: &HttpTarget, is_webhook: bool, via: Option<&Via>, tried: &Tried) -> Check {
-    let (check, host, Tried { status, sent }) = (format!("sink {name}"), host(http), tried);
+fn asked(name: &str, http: &HttpTarget, is_webhook: bool, (host, via): (String, Option<&Via>), tried: &Tried) -> Check {
+    let (check, address, Tried { status, sent }) = (format!("sink {name}"), address(name, http), tried);
     let why = &sent.why;
     let Some(status) = status else {
         return match sent.outcome {
@@ -88,7 +108,7 @@ fn asked(name: &str, http: &HttpTarget, is_webhook: bool, via: Option<&Via>, tri
             _ => Check::failed(
                 check,
                 format_args!("{host}: {why}"),
-                format_args!("look at what is there, and at sinks.{name}.url and .timeout"),
+                format_args!("look at what is there, and at {address} and sinks.{name}.timeout"),
             ),
         };
     };
@@ -103,13 +123,18 @@ fn asked(name: &str, http: &HttpTarget, is_webhook: bool, via: Option<&Via>, tri
              they are read again when they change",
         ),
         (401 | 403, _) => {
-            let advice = match &http.token_file {
-                Some(file) => format!(
+            let advice = match (&http.token_file, &http.address) {
+                (Some(file), _) => format!(
                     "the receiver refuses the token in {}: write the right one into it, or let it do more; it is read \
                      again when it changes",
                     file.display()
                 ),
-                None => format!("the receiver wants a token: name its file in sinks.{name}.tokenFile"),
+                (None, Address::Written(_)) => {
+                    format!("the receiver wants a token: name its file in sinks.{name}.tokenFile")
+                }
+                (None, Address::File(_)) => format!(
+                    "correct {address}, or, if the receiver wants a token beside it, name its file in sinks.{name}.tokenFile"
+                ),
             };
             Check::failed(check, format_args!("{host}: {why}"), advice)
         }
@@ -126,20 +151,28 @@ fn asked(name: &str, http: &HttpTarget, is_webhook: bool, via: Option<&Via>, tri
         _ if is_webhook && !status.is_redirection() => Check::warning(
             check,
             format_args!("{host}: {why}, when it was asked for HEAD"),
-            format_args!("perhaps it knows POST alone; else correct sinks.{name}.url"),
+            format_args!("perhaps it knows POST alone; else correct {address}"),
         ),
         _ => Check::failed(
             check,
             format_args!("{host}: {why}"),
-            format_args!("correct sinks.{name}.url, or look at the receiver's log"),
+            format_args!("correct {address}, or look at the receiver's log"),
         ),
     }
 }
 
-/// What is shown of the address: a path may be a secret.
-fn host(http: &HttpTarget) -> String {
-    let port = http.url.port_or_known_default().unwrap_or_default();
-    format!("{}:{port}", http.url.host_str().unwrap_or_default())
+/// What is shown of where it is: a path may be a secret.
+fn host(url: Option<&Url>) -> String {
+    let port = url.and_then(Url::port_or_known_default).unwrap_or_default();
+    format!("{}:{port}", url.and_then(Url::host_str).unwrap_or_default())
+}
+
+/// Where it is said where it is.
+fn address(name: &str, http: &HttpTarget) -> String {
+    match &http.address {
+        Address::Written(_) => format!("sinks.{name}.url"),
+        Address::File(path) => format!("the address in {}", path.display()),
+    }
 }
 
 #[cfg(test)]
@@ -148,14 +181,18 @@ mod tests {
 
     use http::StatusCode;
 
-    use super::super::Outcome::{self as Found, Failed, Ok as Well, Warning};
+    use super::super::Outcome::{self as Judged, Failed, Ok as Well, Warning};
     use super::*;
     use crate::config::Proxy;
     use crate::sinks::Sent;
 
+    fn url() -> Url {
+        "https://hooks.example.com/secret/path".parse().expect("an address")
+    }
+
     fn target(token: Option<&str>) -> HttpTarget {
         HttpTarget {
-            url: "https://hooks.example.com/secret/path".parse().expect("an address"),
+            address: Address::Written(url()),
             token_file: token.map(Into::into),
             ca_file: None,
             proxy: Proxy::default(),
@@ -169,13 +206,14 @@ mod tests {
     }
 
     #[track_caller]
-    fn is(target: &SinkTarget, reached: &Reached, outcome: Found, says: &str) {
+    fn is(target: &SinkTarget, reached: &Reached, outcome: Judged, says: &str) {
         goes(target, None, reached, outcome, says);
     }
 
     #[track_caller]
-    fn goes(target: &SinkTarget, via: Option<&Via>, reached: &Reached, outcome: Found, says: &str) {
-        let check = judge("team", target, via, reached);
+    fn goes(target: &SinkTarget, via: Option<&Via>, reached: &Reached, outcome: Judged, says: &str) {
+        let found = Found { url: Some(url()), via: via.cloned(), reached: reached.clone() };
+        let check = judge("team", target, &found);
         assert_eq!(check.outcome, outcome, "{check:?}");
         let said = format!("{} => {}", check.seen, check.advice);
         assert!(said.contains(says) && !said.contains("/secret"), "{check:?}");
@@ -203,7 +241,12 @@ mod tests {
                 Failed,
                 "sinks.team.caFile",
             );
-            is(&with, &tried(0, NotTaken, "it did not answer in time"), Failed, "sinks.team.url and .timeout");
+            is(
+                &with,
+                &tried(0, NotTaken, "it did not answer in time"),
+                Failed,
+                "sinks.team.url and sinks.team.timeout",
+            );
             is(&with, &tried(302, NotTaken, "it answered 302"), Failed, "correct sinks.team.url");
             is(&with, &tried(429, Throttled(None), "it answered 429"), Warning, "try again later");
             is(&with, &Reached::NoAddress("nx".into()), Failed, "hooks.example.com:443 has no address: nx => correct");
@@ -223,6 +266,21 @@ mod tests {
         for status in [404, 405, 500] {
             is(&ingest, &tried(status, Outcome::Failed, "it answered"), Failed, "correct sinks.team.url");
         }
+    }
+
+    #[test]
+    fn an_address_in_a_file_is_where_that_file_is() {
+        let webhook = SinkTarget::Webhook(HttpTarget { address: Address::File("/t/url".into()), ..target(None) });
+        let unread = Reached::NoUrl("urlFile /t/url is empty".into());
+        is(&webhook, &unread, Failed, "urlFile /t/url is empty => write the address into it");
+        let refused = Reached::NoConnection("refused".into());
+        is(&webhook, &refused, Failed, "hooks.example.com:443: refused => correct the address in /t/url");
+        let found = tried(404, Outcome::Failed, "it answered");
+        is(&webhook, &found, Warning, "else correct the address in /t/url");
+        let found = tried(302, Outcome::Failed, "it answered");
+        is(&webhook, &found, Failed, "correct the address in /t/url, or look");
+        let found = tried(403, Outcome::Unauthorized, "it answered");
+        is(&webhook, &found, Failed, "correct the address in /t/url, or, if the receiver wants a token");
     }
 
     #[test]

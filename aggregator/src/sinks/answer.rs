@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use http::{HeaderMap, StatusCode, header};
+use reqwest::Url;
 use rules::Time;
 
 use super::Sent;
@@ -12,6 +13,8 @@ use crate::forward::text::shown;
 /// An answer of a receiver, as far as it was read.
 #[derive(Debug)]
 pub(super) struct Answer<'a> {
+    /// Where it was asked. It may be a secret.
+    pub(super) url: &'a Url,
     pub(super) status: StatusCode,
     pub(super) headers: &'a HeaderMap,
     /// The beginning of the body.
@@ -20,6 +23,8 @@ pub(super) struct Answer<'a> {
 
 /// The longest part of an answer's body that is shown, in characters.
 const SHOWN_MAX: usize = 200;
+/// A shorter part of an address is no secret.
+const SECRET_BYTES_MIN: usize = 8;
 
 /// What `answer`, which came at `now`, means for the batch that it is about.
 pub(super) fn understand(answer: &Answer<'_>, now: Time) -> Sent {
@@ -34,27 +39,34 @@ pub(super) fn understand(answer: &Answer<'_>, now: Time) -> Sent {
 }
 
 fn why(answer: &Answer<'_>) -> String {
-    let Answer { status, headers, body } = answer;
+    let Answer { url, status, headers, body } = answer;
     let advice = match status.as_u16() {
-        300..=399 => match headers.get(header::LOCATION).and_then(|location| location.to_str().ok()) {
-            // What follows a question mark may be a secret.
-            Some(location) => {
-                let location = location.split(['?', '#']).next().unwrap_or_default();
-                format!("; redirects are not followed: if {} is right, set the URL to it", shown(location))
-            }
-            None => "; redirects are not followed: set the URL to the final address".to_owned(),
-        },
+        300..=399 => {
+            let to = headers.get(header::LOCATION).and_then(|location| url.join(location.to_str().ok()?).ok());
+            // What follows the host may be a secret.
+            let to = to.map(|to| format!(" at {}", to.origin().ascii_serialization())).unwrap_or_default();
+            format!("; redirects are not followed: set the URL to the final address{to}")
+        }
         401 | 403 => "; check the token and what it may do".to_owned(),
         404 | 405 | 410 => "; check the URL".to_owned(),
         _ => String::new(),
     };
-    let said = shown(&String::from_utf8_lossy(body));
+    let said = shown(&without_address(&String::from_utf8_lossy(body), url));
     let said = match said.char_indices().nth(SHOWN_MAX) {
         _ if said.is_empty() => String::new(),
         Some((end, _)) => format!(": {}…", &said[..end]),
         None => format!(": {said}"),
     };
     format!("it answered {status}{advice}{said}")
+}
+
+/// `text` without what follows the host in `url`: who does not know a path often repeats it.
+fn without_address(text: &str, url: &Url) -> String {
+    let all = url.query().map(|query| format!("{}?{query}", url.path()));
+    let whole = all.as_deref().into_iter().chain([url.path()]).filter(|part| part.len() > 1);
+    let parts = url.path().split('/').chain(url.query().unwrap_or_default().split(['&', '=']));
+    let parts = parts.filter(|part| part.len() >= SECRET_BYTES_MIN);
+    whole.chain(parts).fold(text.to_owned(), |text, part| text.replace(part, "…"))
 }
 
 /// How long the receiver wants to be left alone (RFC 9110 §10.2.3): seconds, or a date, which is measured against its
@@ -81,7 +93,8 @@ mod tests {
             .map(|(name, value)| (header::HeaderName::from_static(name), value.parse().expect("a header value")))
             .collect();
         let status = StatusCode::from_u16(status).expect("a status");
-        let sent = understand(&Answer { status, headers: &headers, body }, NOW);
+        let url = "https://h/services/T00/hunter2hunter2?key=hunter3hunter3".parse().expect("a URL");
+        let sent = understand(&Answer { url: &url, status, headers: &headers, body }, NOW);
         assert_eq!(sent, Sent { outcome, why: why.to_owned() });
     }
 
@@ -133,7 +146,23 @@ mod tests {
 
     #[test]
     fn a_redirect_names_where_it_leads_without_its_secrets() {
-        let why = "it answered 302 Found; redirects are not followed: if https://other/in is right, set the URL to it";
-        check(302, &[("location", "https://other/in?key=hunter2")], b"", Outcome::Failed, why);
+        let why =
+            "it answered 302 Found; redirects are not followed: set the URL to the final address at https://other:1";
+        check(302, &[("location", "https://other:1/in?key=hunter2")], b"", Outcome::Failed, why);
+        let why = "it answered 308 Permanent Redirect; redirects are not followed: set the URL to the final address at https://h";
+        check(308, &[("location", "/services/T00/hunter2hunter2/")], b"", Outcome::Failed, why);
+    }
+
+    #[test]
+    fn an_address_that_is_repeated_is_not_shown() {
+        for (body, shown) in [
+            ("Cannot POST /services/T00/hunter2hunter2", "Cannot POST …"),
+            ("no /services/T00/hunter2hunter2?key=hunter3hunter3 here", "no … here"),
+            ("unknown: hunter2hunter2, hunter3hunter3", "unknown: …, …"),
+            ("T00 is no team", "T00 is no team"),
+        ] {
+            let why = format!("it answered 404 Not Found; check the URL: {shown}");
+            check(404, &[], body.as_bytes(), Outcome::Failed, &why);
+        }
     }
 }

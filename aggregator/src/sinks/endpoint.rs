@@ -26,6 +26,8 @@ use crate::forward::text::shown;
 pub struct Endpoint {
     target: HttpTarget,
     token: Option<TokenFile>,
+    /// Where it was asked last; `None` when that was not known.
+    asked: Mutex<Option<Url>>,
     made: Mutex<Option<Made>>,
 }
 
@@ -52,7 +54,7 @@ impl Endpoint {
     /// The receiver at `target`.
     pub(super) fn new(target: HttpTarget) -> Self {
         let token = target.token_file.clone().map(TokenFile::new);
-        Self { target, token, made: Mutex::default() }
+        Self { target, token, asked: Mutex::default(), made: Mutex::default() }
     }
 
     /// Posts `body`, a JSON document, under an idempotency key.
@@ -70,43 +72,55 @@ impl Endpoint {
 
     async fn ask(&self, now: Time, request: impl FnOnce(Client, Url) -> RequestBuilder) -> Tried {
         let unanswered = |sent| Tried { status: None, sent };
-        let Made { client, via, .. } = match self.made().await {
+        // Without an address or a token nobody would know us: the same as being told so.
+        let unknown = |why| unanswered(Sent { outcome: Outcome::Unauthorized, why });
+        let url = self.target.url().await;
+        *self.asked.lock().unwrap_or_else(PoisonError::into_inner) = url.as_ref().ok().cloned();
+        let url = match url {
+            Ok(url) => url,
+            Err(why) => return unknown(why),
+        };
+        let Made { client, via, .. } = match self.made(&url).await {
             Ok(made) => made,
             Err(why) => return unanswered(Sent::failed(why)),
         };
-        let mut request = request(client, self.target.url.clone());
+        let mut request = request(client, url.clone());
         if let Some(token) = &self.token {
             match token.bearer().await {
                 Ok(bearer) => request = request.header(header::AUTHORIZATION, bearer),
-                // Without a token nobody would know us: the same as being told so.
-                Err(why) => return unanswered(Sent { outcome: Outcome::Unauthorized, why }),
+                Err(why) => return unknown(why),
             }
         }
         match (request.send().await, via) {
             (Ok(response), Some(via)) if response.status() == UNKNOWN_TO_PROXY => refused_by(&via),
-            (Ok(response), _) => Tried { status: Some(response.status()), sent: read(response, now).await },
+            (Ok(response), _) => Tried { status: Some(response.status()), sent: read(response, &url, now).await },
             (Err(error), via) => failed(error, via.as_ref()),
         }
     }
 
-    /// Whether the files of the token or of the proxy say something else than at the last request.
+    /// Whether the files of the token, of the address or of the proxy say something else than at the last request.
     pub(super) async fn has_new_credentials(&self) -> bool {
         if let Some(token) = &self.token
             && token.has_changed().await
         {
             return true;
         }
-        let Ok(via) = self.target.proxy.to(&self.target.url).await else { return false };
+        let url = self.target.url().await.ok();
+        if url != *self.asked.lock().unwrap_or_else(PoisonError::into_inner) {
+            return true;
+        }
+        let Some(url) = url else { return false };
+        let Ok(via) = self.target.proxy.to(&url).await else { return false };
         self.made.lock().unwrap_or_else(PoisonError::into_inner).as_ref().is_some_and(|made| made.via != via)
     }
 
     /// The client, made anew when the files of certificates or of the proxy have changed.
-    async fn made(&self) -> Result<Made, String> {
+    async fn made(&self, url: &Url) -> Result<Made, String> {
         let ca_pem = match &self.target.ca_file {
             Some(path) => read_ca(path).await.map_err(|why| format!("caFile {} {why}", path.display()))?,
             None => Vec::new(),
         };
-        let via = self.target.proxy.to(&self.target.url).await?;
+        let via = self.target.proxy.to(url).await?;
         let mut kept = self.made.lock().unwrap_or_else(PoisonError::into_inner);
         match &*kept {
             Some(made) if made.ca_pem == ca_pem && made.via == via => Ok(made.clone()),
@@ -181,7 +195,7 @@ async fn read_ca(path: &Path) -> Result<Vec<u8>, String> {
 }
 
 /// Reads as much of the answer as is needed. The status counts even if its body does not come.
-async fn read(mut response: Response, now: Time) -> Sent {
+async fn read(mut response: Response, url: &Url, now: Time) -> Sent {
     let (status, headers) = (response.status(), response.headers().clone());
     let mut body = Vec::new();
     while body.len() < BODY_BYTES_MAX
@@ -189,7 +203,7 @@ async fn read(mut response: Response, now: Time) -> Sent {
     {
         body.extend_from_slice(&chunk[..chunk.len().min(BODY_BYTES_MAX - body.len())]);
     }
-    answer::understand(&Answer { status, headers: &headers, body: &body }, now)
+    answer::understand(&Answer { url, status, headers: &headers, body: &body }, now)
 }
 
 /// The proxy does not know us, and nobody behind it was asked: the same as not being known there.

@@ -22,10 +22,12 @@ use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 
 use super::*;
-use crate::config::{HttpTarget, Proxy};
+use crate::config::{Address, HttpTarget, Proxy};
 use crate::dedupe::IssueKey;
 use crate::forward::outbox::{Intent, Next, Outbox, Status};
 use crate::settings::SinkSettings;
+
+mod address;
 
 const NOW: Time = Time::from_millis(1_000_000_000);
 
@@ -62,7 +64,7 @@ impl Receiver {
 
     fn target(&self) -> HttpTarget {
         HttpTarget {
-            url: format!("http://{}/in?key=hunter2", self.addr).parse().expect("a URL"),
+            address: at(&format!("http://{}/in?key=hunter2", self.addr)),
             token_file: None,
             ca_file: None,
             proxy: Proxy::default(),
@@ -80,6 +82,11 @@ impl Receiver {
     fn bodies(&self) -> Vec<String> {
         self.heard.lock().expect("unpoisoned").iter().map(|heard| heard.body.clone()).collect()
     }
+}
+
+/// A URL as it is written in the configuration.
+fn at(url: &str) -> Address {
+    Address::Written(url.parse().expect("a URL"))
 }
 
 async fn accept(listener: TcpListener, tls: Option<TlsAcceptor>, script: Script, heard: Arc<Mutex<Vec<Heard>>>) {
@@ -227,7 +234,7 @@ async fn a_redirect_is_not_followed() {
 #[tokio::test]
 async fn an_endless_answer_is_not_read_to_its_end() {
     let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a free port");
-    let url = format!("http://{}", listener.local_addr().expect("it is bound")).parse().expect("a URL");
+    let address = at(&format!("http://{}", listener.local_addr().expect("it is bound")));
     let mut receiver = JoinSet::<()>::new();
     receiver.spawn(async move {
         let (mut stream, _) = listener.accept().await.expect("a connection");
@@ -238,8 +245,13 @@ async fn an_endless_answer_is_not_read_to_its_end() {
         stream.write_all(&b"x".repeat(100_000)).await.expect("it listens");
         std::future::pending::<()>().await;
     });
-    let target =
-        HttpTarget { url, token_file: None, ca_file: None, proxy: Proxy::default(), timeout: Duration::from_hours(1) };
+    let target = HttpTarget {
+        address,
+        token_file: None,
+        ca_file: None,
+        proxy: Proxy::default(),
+        timeout: Duration::from_hours(1),
+    };
     let sink = ingest(target);
     let batch = records(&["a"], false);
     let sent =
@@ -254,7 +266,7 @@ async fn a_receiver_that_is_not_there_fails_without_showing_the_url() {
     closed.bind(([127, 0, 0, 1], 0).into()).expect("a free port");
     let url = format!("http://{}/?key=hunter2", closed.local_addr().expect("it is bound"));
     let receiver = Receiver::answering(200, 0).await;
-    let target = HttpTarget { url: url.parse().expect("a URL"), ..receiver.target() };
+    let target = HttpTarget { address: at(&url), ..receiver.target() };
     let sent = ingest(target).send(&records(&["a"], false), NOW).await;
     assert_eq!(sent.outcome, Outcome::Failed);
     assert!(sent.why.starts_with("it cannot be reached: ") && !sent.why.contains("hunter2"), "{}", sent.why);
@@ -263,9 +275,14 @@ async fn a_receiver_that_is_not_there_fails_without_showing_the_url() {
 #[tokio::test]
 async fn a_receiver_that_does_not_answer_fails_in_time() {
     let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a free port");
-    let url = format!("http://{}", listener.local_addr().expect("it is bound")).parse().expect("a URL");
-    let target =
-        HttpTarget { url, token_file: None, ca_file: None, proxy: Proxy::default(), timeout: Duration::from_hours(1) };
+    let address = at(&format!("http://{}", listener.local_addr().expect("it is bound")));
+    let target = HttpTarget {
+        address,
+        token_file: None,
+        ca_file: None,
+        proxy: Proxy::default(),
+        timeout: Duration::from_hours(1),
+    };
     let (sink, batch) = (ingest(target), records(&["a"], false));
     let (sent, _stream) = futures::join!(sink.send(&batch, NOW), async {
         let (mut stream, _) = listener.accept().await.expect("a connection");
@@ -323,8 +340,7 @@ async fn what_is_behind_a_proxy_is_asked_for_there_with_the_credentials_of_the_m
     let proxy = Receiver::start(None, Arc::new(script)).await;
     let dir = tempfile::tempdir().expect("a folder");
     let folder = Proxy { folder: Some(dir.path().to_owned()), ..Proxy::default() };
-    let target =
-        HttpTarget { url: "http://collector.invalid/in".parse().expect("a URL"), proxy: folder, ..proxy.target() };
+    let target = HttpTarget { address: at("http://collector.invalid/in"), proxy: folder, ..proxy.target() };
     let (sink, batch) = (ingest(target), records(&["a"], false));
     let sent = sink.send(&batch, NOW).await;
     assert_eq!(sent.outcome, Outcome::Failed, "nothing goes past it");
@@ -356,8 +372,13 @@ async fn a_proxy_that_is_not_there_is_named_without_its_credentials() {
     let dir = tempfile::tempdir().expect("a folder");
     write(&dir.path().join("https"), &format!("http://me:hunter2@{address}"));
     let proxy = Proxy { folder: Some(dir.path().to_owned()), ..Proxy::default() };
-    let url = "https://collector.invalid/in".parse().expect("a URL");
-    let target = HttpTarget { url, token_file: None, ca_file: None, proxy, timeout: Duration::from_secs(5) };
+    let target = HttpTarget {
+        address: at("https://collector.invalid/in"),
+        token_file: None,
+        ca_file: None,
+        proxy,
+        timeout: Duration::from_secs(5),
+    };
     let sent = ingest(target).send(&records(&["a"], false), NOW).await;
     assert_eq!(sent.outcome, Outcome::Failed);
     let said = format!("it cannot be reached through the proxy http://{address}: ");
@@ -374,8 +395,8 @@ async fn a_private_authority_is_trusted_from_its_file_and_followed_when_it_chang
     let receiver = Receiver::start(Some(tls_1(&tls)), Arc::new(|_| response(200, 0))).await;
     let dir = tempfile::tempdir().expect("a folder");
     let path = dir.path().join("ca.crt");
-    let url = format!("https://{}", receiver.addr).parse().expect("a URL");
-    let target = HttpTarget { url, ..receiver.target() };
+    let address = at(&format!("https://{}", receiver.addr));
+    let target = HttpTarget { address, ..receiver.target() };
     let batch = records(&["a"], false);
 
     let sent = ingest(target.clone()).send(&batch, NOW).await;

@@ -10,14 +10,24 @@
 {{- toYaml $sinks -}}
 {{- end -}}
 
+{{/* The token's key in a sink's Secret, or nothing where it has none: {name, sink}. */}}
+{{- define "tocsin.tokenKey" -}}
+{{- if and .sink.existingSecret (or .sink.existingSecretKey (not .sink.existingSecretUrlKey)) -}}
+{{- .sink.existingSecretKey | default (ternary "AGENT_TOKEN" "token" (eq .name "ingest")) -}}
+{{- end -}}
+{{- end -}}
+
 {{/* The file, as YAML: {root, settings}. */}}
 {{- define "tocsin.config" -}}
 {{- $settings := .settings -}}
 {{- $namespace := .root.Release.Namespace -}}
 {{- $sinks := dict -}}
 {{- range $name, $given := include "tocsin.sinks" $settings | fromYaml -}}
-  {{- $sink := omit $given "token" "existingSecret" "existingSecretKey" -}}
-  {{- if $given.existingSecret -}}
+  {{- $sink := omit $given "token" "existingSecret" "existingSecretKey" "existingSecretUrlKey" -}}
+  {{- if $given.existingSecretUrlKey -}}
+    {{- $_ := set (unset $sink "url") "urlFile" (printf "/etc/tocsin/token/%s/url" $name) -}}
+  {{- end -}}
+  {{- if include "tocsin.tokenKey" (dict "name" $name "sink" $given) -}}
     {{- $_ := set $sink "tokenFile" (printf "/etc/tocsin/token/%s/token" $name) -}}
   {{- else if $given.token -}}
     {{- $_ := set $sink "tokenFile" (printf "/etc/tocsin/tokens/%s" $name) -}}

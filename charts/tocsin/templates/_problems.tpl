@@ -66,26 +66,31 @@
 {{- range $name, $sink := include "tocsin.sinks" . | fromYaml -}}
   {{- $path := ternary "ingest" (printf "sinks.%s" $name) (and (eq $name "ingest") (not (hasKey $.sinks "ingest"))) -}}
   {{- if eq $sink.type "stdout" -}}
-    {{- range $key := list "url" "token" "existingSecret" "timeout" -}}
+    {{- range $key := list "url" "token" "existingSecret" "existingSecretUrlKey" "timeout" -}}
       {{- if get $sink $key -}}
         {{- $problems = append $problems (printf "%s.%s means nothing to a sink of type stdout: leave it out" $path $key) -}}
       {{- end -}}
     {{- end -}}
   {{- else -}}
-    {{- if not $sink.url -}}
-      {{- $problems = append $problems (printf "%s.url must be set to an address, for example https://hooks.example.com/tocsin" $path) -}}
-    {{- else if not (include "tocsin.isAddress" $sink.url) -}}
-      {{- $problems = append $problems (printf "%s.url: there can be no such address as %s: it needs a host, and its port, if it has one, is at most 65535, for example https://hooks.example.com:9443/tocsin" $path $sink.url) -}}
+    {{- if and $sink.url $sink.existingSecretUrlKey -}}
+      {{- $problems = append $problems (printf "%s: url and existingSecretUrlKey are both set, and only one can be meant: leave one of them out" $path) -}}
+    {{- else if and $sink.existingSecretUrlKey (not $sink.existingSecret) -}}
+      {{- $problems = append $problems (printf "%s.existingSecretUrlKey is a key of no Secret: name the Secret in %s.existingSecret" $path $path) -}}
+    {{- else if not (or $sink.url $sink.existingSecretUrlKey) -}}
+      {{- $problems = append $problems (printf "%s.url must be set to an address, for example https://hooks.example.com/tocsin; where that is a secret, existingSecret and existingSecretUrlKey instead, to the Secret and its key" $path) -}}
+    {{- else if and $sink.url (not (include "tocsin.isAddress" $sink.url)) -}}
+      {{- /* It may be a secret, so it is not shown. */ -}}
+      {{- $problems = append $problems (printf "%s.url: there can be no such address: it begins with https:// or http://, needs a host, holds no credentials, and its port, if it has one, is at most 65535, for example https://hooks.example.com:9443/tocsin" $path) -}}
     {{- end -}}
     {{- if and (eq $sink.type "webhook") (hasKey $sink "batch") -}}
       {{- $problems = append $problems (printf "%s.batch: a webhook gets one record a request: leave it out" $path) -}}
     {{- end -}}
-    {{- $hasToken := or $sink.token $sink.existingSecret -}}
+    {{- $hasToken := or $sink.token (include "tocsin.tokenKey" (dict "name" $name "sink" $sink)) -}}
     {{- if and $hasToken (hasPrefix "http://" ($sink.url | default "")) (not (regexMatch "^http://(localhost|127\\.[0-9.]+|\\[::1\\])(:|/|$)" $sink.url)) -}}
       {{- $problems = append $problems (printf "%s.url: a token is sent over https only: begin the address with https://, or leave the token out" $path) -}}
     {{- end -}}
   {{- end -}}
-  {{- if and $sink.token $sink.existingSecret (ne $path "ingest") -}}
+  {{- if and $sink.token (include "tocsin.tokenKey" (dict "name" $name "sink" $sink)) (ne $path "ingest") -}}
     {{- $problems = append $problems (printf "%s: token and existingSecret are both set, and only one can be meant: leave one of them out" $path) -}}
   {{- end -}}
   {{- $problems = concat $problems (include "tocsin.problems.span" (dict "path" (printf "%s.timeout" $path) "span" $sink.timeout "least" "1s" "most" "1m") | fromYamlArray) -}}
@@ -115,7 +120,7 @@
 {{- /* A name whose last part is a number is an IPv4 address, or none. */ -}}
 {{- $isName := and $host (not (regexMatch "^[[]|(^|[.])([0-9]+|0[Xx][0-9A-Fa-f]*)[.]?$" $host)) -}}
 {{- $isHost := or $isName (regexMatch (printf "^(%s|[[](%s)[]])$" $four $six) $host) -}}
-{{- if and $isHost (le $port 65535) (regexMatch "^(:[0-9]{0,9})?([/?#].*)?$" $rest) -}}
+{{- if and $isHost (le $port 65535) (regexMatch "^(:[0-9]{0,9})?([/?#]\\S*)?$" $rest) -}}
 yes
 {{- end -}}
 {{- end -}}

@@ -12,6 +12,11 @@ impl Installation {
         Metrics::scrape(&self.addresses.metrics)
     }
 
+    /// What `/api/v1/issues` shows.
+    pub fn open_issues(&self) -> Result<String> {
+        http_get(&self.addresses.api, "/api/v1/issues")
+    }
+
     /// Looks at what the aggregator counts until it is as it should be: again after each line of its log, which tells of
     /// each report and each batch.
     pub fn until_metrics(&self, what: &str, mut holds: impl FnMut(&Metrics) -> Result<bool>) -> Result<()> {

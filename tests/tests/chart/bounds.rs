@@ -52,12 +52,16 @@ fn an_address_that_the_aggregator_refuses_is_refused_before_it_runs() {
         "https://[1:2:3]/in",
         "https://x%zz.example",
         "https://x|y.example",
+        "x.example/in",
+        "ftp://x.example/in",
+        "https://me:hunter2@x.example",
+        "https://x.example/a b",
     ] {
-        let says = format!(
-            "sinks.team.url: there can be no such address as {url}: it needs a host, and its port, if it has one, is at most \
-             65535, for example https://hooks.example.com:9443/tocsin"
-        );
-        refused(&to(url), &[&says]);
+        let says = "sinks.team.url: there can be no such address: it begins with https:// or http://, needs a host, holds no \
+                    credentials, and its port, if it has one, is at most 65535, for example https://hooks.example.com:9443/tocsin";
+        refused(&to(url), &[says]);
+        let shown = Helm::Four.template(&to(url)).expect_err("it is refused");
+        assert!(!format!("{shown:#}").contains(url), "it may be a secret: {shown:#}");
     }
     for url in [
         "http://x",

@@ -145,7 +145,9 @@ fn files(volume: &Value, objects: &[Value]) -> Vec<(String, String)> {
                 return vec![("https".to_owned(), "http://me:hunter2@proxy.example:3128".to_owned())];
             }
             let items = secret["items"].as_array().into_iter().flatten();
-            return items.map(|item| (text(&item["path"]), "outside.secret".to_owned())).collect();
+            let said =
+                |path: &str| if path == "url" { "https://hooks.example.com/outside.secret" } else { "outside.secret" };
+            return items.map(|item| text(&item["path"])).map(|path| (path.clone(), said(&path).to_owned())).collect();
         };
         let decoded = |value: &Value| {
             let ByteString(bytes) = serde_json::from_value(value.clone()).expect("base64");

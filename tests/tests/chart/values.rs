@@ -5,6 +5,8 @@ use tocsin_tests::chart;
 
 use crate::installation::{config, notes, object, refused, release, rendered, with};
 
+const HOOK: &str = "sinks.team.type=webhook";
+
 #[test]
 fn a_typo_fails_with_its_name() {
     for (set, key) in [
@@ -28,8 +30,6 @@ fn a_typo_fails_with_its_name() {
 #[test]
 fn a_value_of_the_wrong_form_fails_with_its_path() {
     for (set, path) in [
-        ("ingest.url=collector.example.com", "/ingest/url"),
-        ("ingest.url=https://user:secret@collector.example.com", "/ingest/url"),
         ("ingest.timeout=10", "/ingest/timeout"),
         ("ingest.minSeverity=high", "/ingest/minSeverity"),
         ("sinks.team.url=https://x.example", "/sinks/team"),
@@ -50,8 +50,6 @@ fn a_value_of_the_wrong_form_fails_with_its_path() {
 
 #[test]
 fn what_cannot_work_together_fails_with_the_fix() {
-    let many: Vec<_> = (0..16).map(|number| format!("sinks.s{number}.type=stdout")).collect();
-    let many = many.join(",");
     for (sets, says) in [
         (
             &["global.imageRegistry=https://registry.example.com"][..],
@@ -74,36 +72,7 @@ fn what_cannot_work_together_fails_with_the_fix() {
             &["ingest.url=https://x.example", "token=t", "sinks.ingest.type=stdout"],
             "sinks.ingest: the name is taken by ingest.url: choose another",
         ),
-        (
-            &["sinks.team.type=webhook"],
-            "sinks.team.url must be set to an address, for example https://hooks.example.com/tocsin",
-        ),
-        (
-            &["sinks.log.type=stdout", "sinks.log.url=https://x.example"],
-            "sinks.log.url means nothing to a sink of type stdout: leave it out",
-        ),
-        (
-            &["sinks.team.type=webhook", "sinks.team.url=https://x.example", "sinks.team.batch=5"],
-            "sinks.team.batch: a webhook gets one record a request: leave it out",
-        ),
-        (
-            &["sinks.team.type=webhook", "sinks.team.url=http://x.example", "sinks.team.existingSecret=y"],
-            "sinks.team.url: a token is sent over https only",
-        ),
-        (
-            &[
-                "sinks.team.type=webhook",
-                "sinks.team.url=https://x.example",
-                "sinks.team.existingSecret=y",
-                "sinks.team.token=x",
-            ],
-            "sinks.team: token and existingSecret are both set",
-        ),
-        (
-            &["sinks.team.type=webhook", "sinks.team.url=https://x.example", "sinks.team.timeout=2m"],
-            "sinks.team.timeout must be from 1s to 1m, found 2m",
-        ),
-        (&[&many], "sinks: at most 15, found 16"),
+        (&["ingest.url=collector.example.com", "token=t"], "ingest.url: there can be no such address: it begins with"),
         (&["rules.ImagePull.hold=25h"], "rules.ImagePull.hold must be from 0s to 24h, found 25h"),
         (&["reporting.heartbeat=10m"], "reporting.heartbeat must be from 1s to 150s, found 10m"),
         (&["reporting.session=30s"], "reporting.session must be from 1m to 24h, found 30s"),
@@ -143,6 +112,63 @@ fn what_cannot_work_together_fails_with_the_fix() {
             "caBundle holds no certificate: give it the text from -----BEGIN CERTIFICATE----- to -----END CERTIFICATE-----, \
              for example with --set-file caBundle=ca.crt",
         ),
+    ] {
+        refused(&with(sets), &[says]);
+    }
+}
+
+#[test]
+fn a_sink_that_cannot_work_fails_with_the_fix() {
+    let many: Vec<_> = (0..16).map(|number| format!("sinks.s{number}.type=stdout")).collect();
+    let many = many.join(",");
+    for (sets, says) in [
+        (
+            &["sinks.team.type=webhook"][..],
+            "sinks.team.url must be set to an address, for example https://hooks.example.com/tocsin",
+        ),
+        (
+            &[
+                HOOK,
+                "sinks.team.url=https://x.example",
+                "sinks.team.existingSecret=y",
+                "sinks.team.existingSecretUrlKey=url",
+            ],
+            "sinks.team: url and existingSecretUrlKey are both set, and only one can be meant: leave one of them out",
+        ),
+        (
+            &[HOOK, "sinks.team.existingSecretUrlKey=url"],
+            "sinks.team.existingSecretUrlKey is a key of no Secret: name the Secret in sinks.team.existingSecret",
+        ),
+        (
+            &["sinks.log.type=stdout", "sinks.log.existingSecretUrlKey=url"],
+            "sinks.log.existingSecretUrlKey means nothing to a sink of type stdout: leave it out",
+        ),
+        (
+            &["sinks.log.type=stdout", "sinks.log.url=https://x.example"],
+            "sinks.log.url means nothing to a sink of type stdout: leave it out",
+        ),
+        (
+            &["sinks.team.type=webhook", "sinks.team.url=https://x.example", "sinks.team.batch=5"],
+            "sinks.team.batch: a webhook gets one record a request: leave it out",
+        ),
+        (
+            &["sinks.team.type=webhook", "sinks.team.url=http://x.example", "sinks.team.existingSecret=y"],
+            "sinks.team.url: a token is sent over https only",
+        ),
+        (
+            &[
+                "sinks.team.type=webhook",
+                "sinks.team.url=https://x.example",
+                "sinks.team.existingSecret=y",
+                "sinks.team.token=x",
+            ],
+            "sinks.team: token and existingSecret are both set",
+        ),
+        (
+            &["sinks.team.type=webhook", "sinks.team.url=https://x.example", "sinks.team.timeout=2m"],
+            "sinks.team.timeout must be from 1s to 1m, found 2m",
+        ),
+        (&[&many], "sinks: at most 15, found 16"),
     ] {
         refused(&with(sets), &[says]);
     }
@@ -250,6 +276,42 @@ fn the_notes_say_once_that_something_has_no_effect_or_is_scraped_twice() {
     assert_eq!(said(&["metrics.scrapeAnnotations=true", "metrics.podMonitor.enabled=true"], twice), 1);
     assert_eq!(said(&["metrics.scrapeAnnotations=true"], twice), 0);
     assert_eq!(said(&["metrics.serviceMonitor.enabled=true", "metrics.podMonitor.enabled=true"], twice), 0);
+}
+
+#[test]
+fn an_address_in_a_secret_is_mounted_beside_the_token_if_there_is_one_and_is_in_nothing_that_is_rendered() {
+    let secret = ["sinks.team.existingSecret=hook", "sinks.team.existingSecretUrlKey=address"];
+    let url = json!({"key": "address", "path": "url"});
+    let of_token = json!({"key": "password", "path": "token"});
+    for (more, items, token_file) in [
+        ("sinks.team.url=", json!([url]), Value::Null),
+        ("sinks.team.existingSecretKey=password", json!([of_token, url]), json!("/etc/tocsin/token/team/token")),
+        ("sinks.team.token=t", json!([url]), json!("/etc/tocsin/tokens/team")),
+    ] {
+        let sets =
+            [&[HOOK, "networkPolicy.enabled=true", "networkPolicy.apiServerPorts={6443}", more], &secret[..]].concat();
+        let objects = rendered(&with(&sets));
+        let sink = &config(&objects)["sinks"]["team"];
+        assert_eq!(sink.get("url"), None);
+        assert_eq!((&sink["urlFile"], &sink["tokenFile"]), (&json!("/etc/tocsin/token/team/url"), &token_file));
+        let pod = &object(&objects, "Deployment", "-aggregator")["spec"]["template"]["spec"];
+        let volume = pod["volumes"].as_array().and_then(|all| all.last()).cloned();
+        let expected = json!({"name": "token-team", "secret": {"secretName": "hook", "items": items}});
+        assert_eq!(volume, Some(expected));
+        let egress = object(&objects, "NetworkPolicy", "-aggregator")["spec"]["egress"].to_string();
+        assert!(egress.contains(r#"{"port":443,"protocol":"TCP"}"#), "{egress}");
+        let notes = notes(&with(&sets));
+        let says =
+            "to the sink team, of type webhook, at the address in the Secret hook, key address: warning and above";
+        assert!(notes.contains(says), "{notes}");
+    }
+}
+
+#[test]
+fn the_notes_show_no_more_of_an_address_than_scheme_and_host() {
+    let sets = [HOOK, "sinks.team.url=https://hooks.example.com:8443/hunter2?key=hunter2"];
+    let notes = notes(&with(&sets));
+    assert!(notes.contains("at https://hooks.example.com:8443: warning") && !notes.contains("hunter2"), "{notes}");
 }
 
 #[test]

@@ -15,7 +15,7 @@ use tokio::sync::Notify;
 use wire::Epoch;
 
 use super::*;
-use crate::config::{HttpTarget, Proxy};
+use crate::config::{Address, HttpTarget, Proxy};
 use crate::forward::outbox::Outcome;
 use crate::leader::election::Role;
 use crate::settings::{Settings, SinkSettings};
@@ -253,7 +253,7 @@ async fn a_new_token_is_tried_at_once() {
     let token = dir.path().join("token");
     let target = HttpTarget {
         // Nobody listens there: that it is asked at all shows that the token was taken.
-        url: "http://127.0.0.1:1/".parse().expect("a URL"),
+        address: Address::Written("http://127.0.0.1:1/".parse().expect("a URL")),
         token_file: Some(token.clone()),
         ca_file: None,
         proxy: Proxy::default(),
@@ -477,7 +477,7 @@ async fn senders_come_and_go_with_the_configuration() {
 /// Targets of these names, with a token file, where nobody listens.
 fn targets(sinks: &[&str], token: &Path) -> Config {
     let target = SinkTarget::Ingest(HttpTarget {
-        url: "http://127.0.0.1:1/".parse().expect("a URL"),
+        address: Address::Written("http://127.0.0.1:1/".parse().expect("a URL")),
         token_file: Some(token.to_owned()),
         ca_file: None,
         proxy: Proxy::default(),

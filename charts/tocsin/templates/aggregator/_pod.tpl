@@ -1,6 +1,6 @@
 {{/*
 The pod of an aggregator, whatever it is to do: {root, settings, component, task (its first argument, if it has one)}. With a
-task, tokens and the proxy's Secret need not be there: it is to say which is missing.
+task, sinks' Secrets and the proxy's Secret need not be there: it is to say which is missing.
 */}}
 {{- define "tocsin.aggregator.pod" -}}
 {{- $settings := .settings -}}
@@ -12,11 +12,16 @@ task, tokens and the proxy's Secret need not be there: it is to say which is mis
 {{- $mounts := list
       (dict "name" "config" "mountPath" "/etc/tocsin/config" "readOnly" true)
       (dict "name" "tokens" "mountPath" "/etc/tocsin/tokens" "readOnly" true) -}}
-{{- /* A folder for each token, so that a replaced Secret is seen: a file mounted by itself never changes. */ -}}
+{{- /* A folder for each Secret, so that a replaced one is seen: a file mounted by itself never changes. */ -}}
 {{- range $sink, $given := include "tocsin.sinks" $settings | fromYaml -}}
 {{- if $given.existingSecret -}}
-{{- $key := $given.existingSecretKey | default (ternary "AGENT_TOKEN" "token" (eq $sink "ingest")) -}}
-{{- $items := list (dict "key" $key "path" "token") -}}
+{{- $items := list -}}
+{{- with include "tocsin.tokenKey" (dict "name" $sink "sink" $given) -}}
+{{- $items = append $items (dict "key" . "path" "token") -}}
+{{- end -}}
+{{- with $given.existingSecretUrlKey -}}
+{{- $items = append $items (dict "key" . "path" "url") -}}
+{{- end -}}
 {{- $secret := merge (dict "secretName" $given.existingSecret "items" $items) (ternary (dict "optional" true) (dict) (not (empty $task))) -}}
 {{- $volumes = append $volumes (dict "name" (printf "token-%s" $sink) "secret" $secret) -}}
 {{- $mounts = append $mounts (dict "name" (printf "token-%s" $sink) "mountPath" (printf "/etc/tocsin/token/%s" $sink) "readOnly" true) -}}

@@ -1,0 +1,108 @@
+//! Where a sink is: written in the configuration, or in a file, because some addresses are secrets themselves. No text that
+//! is shown has more of one than scheme and host.
+
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use reqwest::Url;
+use tokio::io::AsyncReadExt as _;
+
+/// Where a sink is.
+#[derive(Clone, PartialEq, Eq)]
+pub enum Address {
+    /// `http` or `https`; without credentials.
+    Written(Url),
+    /// A file that says it, read anew for each request.
+    File(PathBuf),
+}
+
+/// A longer file is no address.
+const FILE_BYTES_MAX: u64 = 16 * 1024;
+
+impl Address {
+    /// The address as it is now; an error says what is wrong with the file, and not what is in it.
+    pub(crate) async fn now(&self) -> Result<Url, String> {
+        let path = match self {
+            Self::Written(url) => return Ok(url.clone()),
+            Self::File(path) => path,
+        };
+        let fault = |what: &str| format!("urlFile {} {what}", path.display());
+        let text = read(path).await.map_err(|error| fault(&format!("cannot be read: {error}")))?;
+        match text.trim() {
+            _ if text.len() as u64 > FILE_BYTES_MAX => Err(fault("is too long for an address")),
+            "" => Err(fault("is empty: write the address into it")),
+            text => address(text).map_err(|why| fault(&format!("holds none: {why}"))),
+        }
+    }
+}
+
+impl fmt::Debug for Address {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Written(url) => write!(out, "{}/…", url.origin().ascii_serialization()),
+            Self::File(path) => write!(out, "in {}", path.display()),
+        }
+    }
+}
+
+/// An address to POST to. What is wrong with it is said without showing it.
+pub(super) fn address(text: &str) -> Result<Url, String> {
+    const EXPECTED: &str = "expected an address, for example https://collector.example.com/v1/issues";
+    let url = Url::parse(text).map_err(|error| format!("{EXPECTED}: {error}"))?;
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err(
+            "an address must not hold credentials: put a bearer token into a file and name it in tokenFile".into()
+        );
+    }
+    if !matches!(url.scheme(), "http" | "https") || !url.has_host() {
+        return Err(format!("{EXPECTED}: it must begin with https:// or http://"));
+    }
+    Ok(url)
+}
+
+async fn read(path: &Path) -> io::Result<String> {
+    let mut text = String::new();
+    tokio::fs::File::open(path).await?.take(FILE_BYTES_MAX + 1).read_to_string(&mut text).await?;
+    Ok(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_file_is_read_anew_and_what_is_wrong_with_it_is_said_without_showing_it() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("url");
+        let address = Address::File(path.clone());
+        let shown = path.display();
+        let missing = address.now().await.expect_err("there is no file");
+        assert_eq!(missing, format!("urlFile {shown} cannot be read: No such file or directory (os error 2)"));
+        let expected = "holds none: expected an address, for example https://collector.example.com/v1/issues";
+        for (text, why) in [
+            (" \n".to_owned(), "is empty: write the address into it".to_owned()),
+            ("x".repeat(20_000), "is too long for an address".to_owned()),
+            ("hunter2".to_owned(), format!("{expected}: relative URL without a base")),
+            ("ftp://h/hunter2".to_owned(), format!("{expected}: it must begin with https:// or http://")),
+            (
+                "https://me:hunter2@h".to_owned(),
+                "holds none: an address must not hold credentials: put a bearer token into a file and name it in tokenFile"
+                    .to_owned(),
+            ),
+        ] {
+            std::fs::write(&path, text).expect("written");
+            assert_eq!(address.now().await, Err(format!("urlFile {shown} {why}")));
+        }
+        for url in ["https://h/hunter2", "http://other/in?key=hunter2"] {
+            std::fs::write(&path, format!("{url}\n")).expect("written");
+            assert_eq!(address.now().await.expect("an address").as_str(), url);
+        }
+    }
+
+    #[test]
+    fn more_than_scheme_and_host_is_never_shown() {
+        let address = Address::Written("https://h:8443/hunter2?key=hunter2".parse().expect("a URL"));
+        assert_eq!(format!("{address:?}"), "https://h:8443/…");
+    }
+}
