@@ -215,6 +215,34 @@ async fn wiped_objects_are_back_after_one_look_as_they_were() -> Result<()> {
 }
 
 #[tokio::test]
+async fn a_ca_that_somebody_asks_for_is_made_by_one_of_all_and_the_former_stays_trusted() -> Result<()> {
+    let world = World::new().await?;
+    let replicas = [world.replica(Origin::Made).await?, world.replica(Origin::Made).await?];
+    for replica in &replicas {
+        replica.tls().await?;
+    }
+    let (former, shown) = (world.bundle()?, replicas[0].shows());
+    let ask = |renew: &str| {
+        world.server.edit(SECRET, |secret| secret["data"]["renew"] = json!(base64(renew)));
+    };
+    ask("CA");
+    world.look(&[&replicas[0]]).await?;
+    ensure!(replicas[0].failures("unusable") == 1 && world.bundle()? == former, "nobody has said what is wrong");
+    ask("ca");
+    world.look(&[&replicas[0], &replicas[1]]).await?;
+    let bundle = world.bundle()?;
+    ensure!(bundle != former && bundle.contains(former.trim_end()), "{bundle}");
+    for replica in &replicas {
+        ensure!(replica.shows() != shown && replica.shows() == replicas[0].shows());
+        let tls = replica.tls().await?;
+        ensure!(accepts(&bundle, &tls).await? && !accepts(&former, &tls).await?, "agents would not follow");
+    }
+    ensure!(world.data(SECRET)["renew"].is_null(), "it is asked for still");
+    ensure!(replicas.iter().map(|replica| replica.wrote("authority")).sum::<u64>() == 2, "one by each, or none");
+    Ok(())
+}
+
+#[tokio::test]
 async fn a_ca_is_published_before_what_it_signed_is_shown() -> Result<()> {
     let world = World::new().await?;
     let replica = world.replica(Origin::Made).await?;

@@ -145,7 +145,7 @@ impl Kept {
             return settled;
         }
         if self.origin == Origin::Made && judged.is_whole() {
-            self.held = Some(material.clone());
+            self.held = Some(Material { renew: String::new(), ..material.clone() });
         }
         let published = match map {
             Ok(None) => Ok(()),
@@ -163,7 +163,8 @@ impl Kept {
         let plan = Plan::of(&found, self.held.as_ref(), &self.names, now);
         let wanted = match plan.clone().carry_out(&found, &self.names, now) {
             Ok(Some(wanted)) => wanted,
-            Ok(None) => return (found, Ok(())),
+            Ok(None) if found.renew.is_empty() => return (found, Ok(())),
+            Ok(None) => return (found, Err(self.store.unknown_wish())),
             Err(error) => return (found, Err(error.into())),
         };
         match self.store.write(read, &wanted).await {

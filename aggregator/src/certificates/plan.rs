@@ -8,7 +8,7 @@ use rustls::pki_types::DnsName;
 
 use super::issue::{BACKDATED, SERVING_LASTS, authority, serving};
 use super::judge::{Authority, Judged, Serving};
-use super::material::Material;
+use super::material::{Material, Renew};
 
 /// What to do about the Secret.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,6 +46,8 @@ pub(super) enum Why {
     Due,
     /// It was not for all names of the Service.
     Names,
+    /// Somebody asked for it.
+    Asked,
 }
 
 /// CAs in a bundle. More than two are there only when somebody else has put them there, or has taken keys away.
@@ -59,7 +61,7 @@ impl Plan {
     pub(super) fn of(found: &Material, held: Option<&Material>, names: &[String], now: Time) -> Self {
         let judged = Judged::of(found, names, now);
         if judged.is_whole() {
-            return Self::of_whole(judged, names, now);
+            return Self::of_whole(judged, found.wanted(), names, now);
         }
         let why = if found.is_empty() {
             Why::Empty
@@ -69,7 +71,7 @@ impl Plan {
             Why::Damaged
         };
         if let Some(held) = held.filter(|held| Judged::of(held, names, now).is_whole()) {
-            return Self::Restore(why, Box::new(held.clone()));
+            return Self::Restore(why, Box::new(Material { renew: found.renew.clone(), ..held.clone() }));
         }
         match judged {
             Judged { issuer: Some(by), others, .. } if !by.life.is_due(now) => {
@@ -87,12 +89,14 @@ impl Plan {
         }
     }
 
-    fn of_whole(judged: Judged, names: &[String], now: Time) -> Self {
+    fn of_whole(judged: Judged, wanted: Option<Renew>, names: &[String], now: Time) -> Self {
         let Judged { issuer: Some(by), others, serving: Some(serving), .. } = judged else { return Self::Keep };
-        if by.life.is_due(now) {
-            return Self::Authority { why: Why::Due, beside: std::iter::once(by).chain(others).collect() };
+        if by.life.is_due(now) || wanted == Some(Renew::Authority) {
+            let why = if wanted.is_some() { Why::Asked } else { Why::Due };
+            return Self::Authority { why, beside: std::iter::once(by).chain(others).collect() };
         }
         let (why, names) = match serving {
+            Serving { .. } if wanted == Some(Renew::Serving) => (Why::Asked, names.to_vec()),
             Serving { life, .. } if life.is_due(now) => (Why::Due, names.to_vec()),
             Serving { names: theirs, has_names: false, .. } => (Why::Names, joined(names, &theirs)),
             Serving { .. } => return Self::Keep,
@@ -107,17 +111,18 @@ impl Plan {
         names: &[String],
         now: Time,
     ) -> Result<Option<Material>, rcgen::Error> {
-        let (by, authority_key, beside, names) = match self {
+        let (by, authority_key, beside, names, why) = match self {
             Self::Keep => return Ok(None),
             Self::Restore(_, held) => return Ok(Some(*held)),
-            Self::Serving { by, beside, names, .. } => (by, found.authority_key.clone(), beside, names),
-            Self::Authority { beside, .. } => {
+            Self::Serving { by, beside, names, why } => (by, found.authority_key.clone(), beside, names, why),
+            Self::Authority { beside, why } => {
                 let (by, key) = authority(now)?;
-                (by, key, beside, names.to_vec())
+                (by, key, beside, names.to_vec(), why)
             }
         };
         let (certificate, key) = serving(&by, &authority_key, &names, now)?;
-        Ok(Some(Material { certificate, key, authorities: bundle(&by, &beside), authority_key }))
+        let renew = if why == Why::Asked { String::new() } else { found.renew.clone() };
+        Ok(Some(Material { certificate, key, authorities: bundle(&by, &beside), authority_key, renew }))
     }
 
     /// Says that it was carried out.
@@ -140,6 +145,7 @@ impl Why {
             Self::OutOfTime => "out_of_time",
             Self::Due => "due",
             Self::Names => "names",
+            Self::Asked => "asked",
         }
     }
 }

@@ -72,6 +72,12 @@ impl Store {
         Trouble::Unusable { object: self.secret_name(), problem: problem.to_string() }
     }
 
+    /// What it asks for is nothing that can be made.
+    pub(super) fn unknown_wish(&self) -> Trouble {
+        let problem = "cannot make anew what renew says: write ca or certificate, or take it away".to_owned();
+        Trouble::Unusable { object: self.secret_name(), problem }
+    }
+
     fn secret_name(&self) -> String {
         format!("Secret {}", self.secret)
     }

@@ -149,11 +149,30 @@ fn certificates_are_renewed_after_two_thirds_of_their_life_and_replaced_after_al
 }
 
 #[test]
+fn what_is_asked_for_is_made_anew_once_and_the_former_ca_stays_trusted() {
+    let made = made();
+    let asked = |renew: &str| Material { renew: renew.to_owned(), ..made.clone() };
+    assert_eq!(plan(&asked("nonsense"), Some(&made), START), "keep");
+    for (renew, expected, authorities) in [("certificate\n", "serving asked", 1), ("ca", "authority asked", 2)] {
+        check(&asked(renew), &made, 1, expected, expected);
+        let next = settled(&asked(renew), START + days(1));
+        assert!(next.renew.is_empty() && next.certificate != made.certificate);
+        assert_eq!(next.authorities.matches("BEGIN CERTIFICATE").count(), authorities);
+        assert!(next.authorities.contains(made.authorities.trim_end()));
+        assert_eq!(plan(&next, Some(&made), START + days(1)), "keep");
+        // What has to be repaired first is, and then that is done, too.
+        let damaged = Material { key: String::new(), ..asked(renew) };
+        let repaired = settled(&damaged, START + days(1));
+        assert_eq!(plan(&repaired, None, START + days(1)), expected);
+    }
+}
+
+#[test]
 fn a_serving_certificate_does_not_outlast_its_ca() {
     let (by, key) = authority(START).expect("a CA");
     let by = Authority { life: Life { ends: START + days(7), ..by.life }, ..by };
     let (certificate, key) = serving(&by, &key, &names(), START).expect("a certificate");
-    let found = Material { certificate, key, authorities: by.pem, authority_key: String::new() };
+    let found = Material { certificate, key, authorities: by.pem, authority_key: String::new(), ..Material::default() };
     let serving = Judged::of(&found, &names(), START).serving.expect("it is accepted");
     assert_eq!(serving.life.ends, START + days(7));
 }
