@@ -99,7 +99,7 @@ impl Agent {
                 Next::Hello(hello) => self.connection.hello(self.reporter.target(), &hello),
                 Next::Report(report) => {
                     self.metrics.report(&report);
-                    self.connection.report(self.reporter.target(), &report);
+                    self.connection.report(self.reporter.target(), self.reporter.version(), &report);
                 }
                 Next::WaitUntil(at) => break at.map_or(TURN_MAX, |at| at.since(self.elapsed()).min(TURN_MAX)),
                 Next::End(End::Retired) => {

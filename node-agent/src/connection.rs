@@ -79,12 +79,12 @@ impl Connection {
 
     /// Sends a [`Hello`], with the token. The answer is an event; what was under way before is given up.
     pub fn hello(&mut self, to: &Target, hello: &Hello) {
-        self.exchange(wire::SESSION_PATH, true, hello, to, Event::Session);
+        self.exchange(wire::SESSION_PATH, true, wire::encode(hello), to, Event::Session);
     }
 
-    /// Sends a [`Report`]. The answer is an event; what was under way before is given up.
-    pub fn report(&mut self, to: &Target, report: &Report) {
-        self.exchange(wire::REPORT_PATH, false, report, to, Event::Reply);
+    /// Sends a [`Report`] in this version of the format. The answer is an event; what was under way before is given up.
+    pub fn report(&mut self, to: &Target, version: u16, report: &Report) {
+        self.exchange(wire::REPORT_PATH, false, wire::encode_in(version, report), to, Event::Reply);
     }
 
     /// The next event. Cancel-safe: what is under way stays so until the next call.

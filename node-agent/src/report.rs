@@ -139,6 +139,8 @@ enum Phase {
 #[derive(Debug)]
 struct Session {
     id: SessionId,
+    /// Of the format, as the aggregator chose.
+    version: u16,
     next_seq: u64,
     settled_seen: u64,
     need_full: bool,
@@ -238,6 +240,14 @@ impl Reporter {
     /// Where to send what is to be sent.
     pub const fn target(&self) -> &Target {
         &self.target
+    }
+
+    /// The version of the format that the session is in.
+    pub const fn version(&self) -> u16 {
+        match &self.phase {
+            Phase::Together(session) => session.version,
+            Phase::Apart(_) | Phase::Greeting | Phase::Ended(_) => wire::VERSION,
+        }
     }
 
     /// Whether everything that there is to tell has been told and accepted.

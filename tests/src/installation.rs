@@ -15,6 +15,7 @@ mod configuration;
 mod consultation;
 mod metrics;
 mod replicas;
+mod versions;
 
 use std::collections::BTreeMap;
 use std::fs;

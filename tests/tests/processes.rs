@@ -11,6 +11,8 @@ mod proxy;
 mod secret_address;
 #[path = "processes/stand_in.rs"]
 mod stand_in;
+#[path = "processes/versions.rs"]
+mod versions;
 
 use std::time::Duration;
 

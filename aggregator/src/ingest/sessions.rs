@@ -193,7 +193,7 @@ impl Sessions {
             heartbeat_ms: millis(self.heartbeat),
             reconnect_window_ms: millis(self.reconnect_window()),
         };
-        let opening = match wire::encode(&opening) {
+        let opening = match wire::encode_in(version, &opening) {
             Ok(opening) => opening,
             Err(error) => return SessionReply::Refused(error.to_string()),
         };

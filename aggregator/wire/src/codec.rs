@@ -29,39 +29,41 @@ pub const MEMORY_MAX: usize = 2 * LIMIT + 4 * 1024 * 1024;
 pub const HEADER: usize = 19;
 
 const MAGIC: [u8; 4] = *b"TCSN";
+/// What never changes has one version for ever.
+const FROZEN: &[u16] = &[0];
 const CONFIG: Config<LittleEndian, Varint, Limit<LIMIT>> = config::standard().with_limit::<LIMIT>();
 
 /// Something that is sent whole, in a frame of its own.
 pub trait Message: Serialize + DeserializeOwned {
     /// Tells the messages apart.
     const TYPE: u8;
-    /// The version of the format that it is written in; 0 for what is frozen.
-    const VERSION: u16;
+    /// The versions of the format that it is written and read in, best first; 0 alone for what is frozen.
+    const VERSIONS: &'static [u16];
 }
 
 impl Message for Hello {
     const TYPE: u8 = 1;
-    const VERSION: u16 = 0;
+    const VERSIONS: &'static [u16] = FROZEN;
 }
 
 impl Message for SessionReply {
     const TYPE: u8 = 2;
-    const VERSION: u16 = 0;
+    const VERSIONS: &'static [u16] = FROZEN;
 }
 
 impl Message for Opening {
     const TYPE: u8 = 3;
-    const VERSION: u16 = 1;
+    const VERSIONS: &'static [u16] = crate::VERSIONS;
 }
 
 impl Message for Report {
     const TYPE: u8 = 4;
-    const VERSION: u16 = 1;
+    const VERSIONS: &'static [u16] = crate::VERSIONS;
 }
 
 impl Message for Reply {
     const TYPE: u8 = 5;
-    const VERSION: u16 = 1;
+    const VERSIONS: &'static [u16] = crate::VERSIONS;
 }
 
 /// Why a message cannot be sent.
@@ -70,6 +72,9 @@ pub enum EncodeError {
     /// Its payload is longer than [`LIMIT`].
     #[error("the message is longer than {LIMIT} bytes: send less at once")]
     TooLong,
+    /// This version of it is not spoken here.
+    #[error("format version {0} is not spoken here")]
+    Version(u16),
     /// Its type cannot be written.
     #[error("the message cannot be written: {0}")]
     Unwritable(String),
@@ -114,15 +119,30 @@ pub enum DecodeError {
     Malformed(String),
 }
 
-/// Writes `message` as bytes.
+/// What a header says.
+struct Header {
+    version: u16,
+    /// Of the payload, in bytes.
+    length: usize,
+}
+
+/// Writes `message` as bytes, in the best of its versions.
 pub fn encode<M: Message>(message: &M) -> Result<Vec<u8>, EncodeError> {
+    encode_in(M::VERSIONS[0], message)
+}
+
+/// Writes `message` as bytes, in this one of its versions: that of the session.
+pub fn encode_in<M: Message>(version: u16, message: &M) -> Result<Vec<u8>, EncodeError> {
+    if !M::VERSIONS.contains(&version) {
+        return Err(EncodeError::Version(version));
+    }
     let mut bytes = vec![0; HEADER];
     bincode::serde::encode_into_std_write(message, &mut bytes, config::standard())
         .map_err(|error| EncodeError::Unwritable(error.to_string()))?;
     let length = bytes.len() - HEADER;
     let length = u32::try_from(length).ok().filter(|_| length <= LIMIT).ok_or(EncodeError::TooLong)?;
     bytes[..4].copy_from_slice(&MAGIC);
-    bytes[4..6].copy_from_slice(&M::VERSION.to_le_bytes());
+    bytes[4..6].copy_from_slice(&version.to_le_bytes());
     bytes[6] = M::TYPE;
     bytes[7..11].copy_from_slice(&length.to_le_bytes());
     let checksum = checksum(&bytes).to_le_bytes();
@@ -133,18 +153,18 @@ pub fn encode<M: Message>(message: &M) -> Result<Vec<u8>, EncodeError> {
 /// How many bytes [`session_of_report`] needs: the header, and a session's name at its longest.
 pub const REPORT_HEAD: usize = HEADER + 17;
 
-/// Which session a report belongs to, by its first [`REPORT_HEAD`] bytes or more. The rest may turn out to be damaged, so
-/// that is all that it is good for.
-pub fn session_of_report(bytes: &[u8]) -> Result<SessionId, DecodeError> {
-    payload_of::<Report>(bytes)?;
+/// Which session a report belongs to, by its first [`REPORT_HEAD`] bytes or more, and the version that both are in. The rest
+/// may turn out to be damaged, so that is all that it is good for.
+pub fn session_of_report(bytes: &[u8]) -> Result<(SessionId, u16), DecodeError> {
+    let Header { version, .. } = Header::of::<Report>(bytes)?;
     let (session, _) =
         bincode::serde::decode_from_slice(&bytes[HEADER..], CONFIG).map_err(|error| malformed(&error))?;
-    Ok(session)
+    Ok((session, version))
 }
 
 /// Reads the one message that `bytes` are.
 pub fn decode<M: Message>(bytes: &[u8]) -> Result<M, DecodeError> {
-    let length = payload_of::<M>(bytes)?;
+    let Header { length, .. } = Header::of::<M>(bytes)?;
     let wanted = HEADER + length;
     match bytes.len() {
         got if got < wanted => return Err(DecodeError::CutOff { wanted, got }),
@@ -162,24 +182,27 @@ pub fn decode<M: Message>(bytes: &[u8]) -> Result<M, DecodeError> {
     Ok(message)
 }
 
-/// How long the payload is, by the header of what should be an `M`.
-fn payload_of<M: Message>(bytes: &[u8]) -> Result<usize, DecodeError> {
-    let header: &[u8; HEADER] = bytes.first_chunk().ok_or(DecodeError::CutOff { wanted: HEADER, got: bytes.len() })?;
-    if header[..4] != MAGIC {
-        return Err(DecodeError::Foreign);
+impl Header {
+    /// That of what should be an `M`.
+    fn of<M: Message>(bytes: &[u8]) -> Result<Self, DecodeError> {
+        let header: &[u8; HEADER] =
+            bytes.first_chunk().ok_or(DecodeError::CutOff { wanted: HEADER, got: bytes.len() })?;
+        if header[..4] != MAGIC {
+            return Err(DecodeError::Foreign);
+        }
+        if header[6] != M::TYPE {
+            return Err(DecodeError::Type { wanted: M::TYPE, got: header[6] });
+        }
+        let version = u16::from_le_bytes([header[4], header[5]]);
+        if !M::VERSIONS.contains(&version) {
+            return Err(DecodeError::Version(version));
+        }
+        let length = u32::from_le_bytes([header[7], header[8], header[9], header[10]]) as usize;
+        if length > LIMIT {
+            return Err(DecodeError::TooLong(length));
+        }
+        Ok(Self { version, length })
     }
-    let version = u16::from_le_bytes([header[4], header[5]]);
-    if version != M::VERSION {
-        return Err(DecodeError::Version(version));
-    }
-    if header[6] != M::TYPE {
-        return Err(DecodeError::Type { wanted: M::TYPE, got: header[6] });
-    }
-    let length = u32::from_le_bytes([header[7], header[8], header[9], header[10]]) as usize;
-    if length > LIMIT {
-        return Err(DecodeError::TooLong(length));
-    }
-    Ok(length)
 }
 
 fn malformed(error: &bincode::error::DecodeError) -> DecodeError {

@@ -22,16 +22,21 @@ pub mod session;
 
 use std::time::Duration;
 
-pub use codec::{DecodeError, EncodeError, decode, encode};
+pub use codec::{DecodeError, EncodeError, decode, encode, encode_in};
 pub use digest::OpenSet;
 pub use report::{Answer, Body, Configuration, Entry, NeedFull, Reply, Report, Settled, SettledBatch};
 pub use session::{Epoch, Hello, Opening, SessionId, SessionReply, Welcome};
 
 /// The version of the report format that this build prefers.
-pub const VERSION: u16 = 1;
+pub const VERSION: u16 = VERSIONS[0];
 
 /// The versions that this build speaks, best first: the current one and, once there is one, its predecessor.
-pub const VERSIONS: &[u16] = &[VERSION];
+#[cfg(not(feature = "successor"))]
+pub const VERSIONS: &[u16] = &[1];
+
+/// Those of a test build: what is shipped is its predecessor. The next version is the same but for its number.
+#[cfg(feature = "successor")]
+pub const VERSIONS: &[u16] = &[2, 1];
 
 /// The most elements of any list in a message. An agent keeps at most 2,000 findings; the rest is room for its peer.
 pub const LIST_MAX: usize = 4_096;

@@ -12,7 +12,7 @@ use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
 use hyper::body::Incoming;
 use tokio::time::timeout;
 use wire::codec::{HEADER, LIMIT, Message};
-use wire::{Reply, SessionReply};
+use wire::{EncodeError, Reply, SessionReply};
 
 use super::dial::Link;
 use super::{Connection, Dialer, Done, Event, Failure, Settings};
@@ -54,13 +54,13 @@ impl Connection {
         &mut self,
         path: &'static str,
         with_token: bool,
-        message: &impl Message,
+        message: Result<Vec<u8>, EncodeError>,
         to: &Target,
         event: fn(A) -> Event,
     ) {
         let (dialer, link, to) = (Arc::clone(&self.dialer), self.link.take(), to.clone());
-        let request = wire::encode(message).map_err(Failure::from);
-        let request = request.and_then(|body| request_of(&dialer.settings, path, with_token, body));
+        let request =
+            message.map_err(Failure::from).and_then(|body| request_of(&dialer.settings, path, with_token, body));
         let exchange = async move { dialer.ask(link, to, request?).await };
         let done = exchange.map(move |outcome| match outcome {
             Ok((answer, link)) => Done { event: event(answer), link: Some(link) },

@@ -67,7 +67,7 @@ impl Client {
     }
 
     async fn report(&mut self) -> Event {
-        self.connection.report(&Target::Service, &report());
+        self.connection.report(&Target::Service, wire::VERSION, &report());
         self.connection.next().await
     }
 }
@@ -225,7 +225,7 @@ async fn a_connection_cut_during_an_exchange_fails_it() {
     let mut aggregator = Aggregator::start().await;
     let mut client = Client::of(&aggregator);
     aggregator.says(Says::Nothing);
-    client.connection.report(&Target::Service, &report());
+    client.connection.report(&Target::Service, wire::VERSION, &report());
     let (event, ()) = futures::join!(client.connection.next(), async {
         aggregator.asked().await;
         aggregator.close();
@@ -238,7 +238,7 @@ async fn no_answer_is_not_waited_for_for_ever() {
     let mut aggregator = Aggregator::start().await;
     let mut client = Client::of(&aggregator);
     aggregator.says(Says::Nothing);
-    client.connection.report(&Target::Service, &report());
+    client.connection.report(&Target::Service, wire::VERSION, &report());
     let (event, ()) = futures::join!(client.connection.next(), async {
         aggregator.asked().await;
         // From here on only time can pass.
@@ -291,7 +291,7 @@ async fn a_wait_that_is_given_up_loses_nothing() {
     let aggregator = Aggregator::start().await;
     let mut client = Client::of(&aggregator);
     aggregator.says(Says::Message(200, wire::encode(&Reply::Busy(9)).expect("it can be written")));
-    client.connection.report(&Target::Service, &report());
+    client.connection.report(&Target::Service, wire::VERSION, &report());
     let mut dropped = 0;
     // Whatever it waits for, it is dropped there, and the next wait begins anew.
     let event = poll_fn(|context| {

@@ -104,6 +104,7 @@ impl Reporter {
         self.pace.adjust(heartbeat_ms, reconnect_window_ms);
         self.phase = Phase::Together(Session {
             id: welcome.session,
+            version: welcome.version,
             next_seq: 1,
             settled_seen: 0,
             need_full: true,

@@ -53,6 +53,14 @@ impl Programs {
         built.clone().map_err(|error| anyhow!(error))
     }
 
+    /// Programs for tests that speak the next version of the report format, too: of these the present ones are the
+    /// predecessors.
+    pub fn successors() -> Result<Self> {
+        let packages = ["--package", THIS, "--features", "successor"];
+        let [node_agent, aggregator] = build(&packages, ["successor-node-agent", "successor-aggregator"])?;
+        Ok(Self { node_agent, aggregator })
+    }
+
     /// Programs as they are shipped: each in its own profile, with no features but its own, without shared libraries, and
     /// without the names of this machine's folders.
     pub fn released() -> Result<Self> {

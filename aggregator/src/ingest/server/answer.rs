@@ -12,6 +12,8 @@ pub(super) struct Answer<M> {
     pub(super) status: StatusCode,
     /// For the metric.
     pub(super) label: &'static str,
+    /// The version of the format that it is written in.
+    version: u16,
     pub(super) reply: M,
 }
 
@@ -45,7 +47,7 @@ impl From<SessionReply> for Answer<SessionReply> {
             SessionReply::Refused(_) => (StatusCode::FORBIDDEN, "refused"),
             SessionReply::Busy(_) => (StatusCode::SERVICE_UNAVAILABLE, "busy"),
         };
-        Self { status, label, reply }
+        Self { status, label, version: SessionReply::VERSIONS[0], reply }
     }
 }
 
@@ -59,7 +61,15 @@ impl From<Reply> for Answer<Reply> {
             Reply::Malformed(_) => (StatusCode::BAD_REQUEST, "malformed"),
             Reply::Busy(_) => (StatusCode::SERVICE_UNAVAILABLE, "busy"),
         };
-        Self { status, label, reply }
+        Self { status, label, version: wire::VERSION, reply }
+    }
+}
+
+impl Answer<Reply> {
+    /// The same in another version.
+    pub(super) fn in_version(mut self, version: u16) -> Self {
+        self.version = version;
+        self
     }
 }
 
@@ -72,7 +82,7 @@ impl<M: Busy> Answer<M> {
 
     /// The response.
     pub(super) fn response(&self) -> Response<Full<Bytes>> {
-        let body = match wire::encode(&self.reply) {
+        let body = match wire::encode_in(self.version, &self.reply) {
             Ok(body) => body,
             Err(error) => return plain(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()),
         };

@@ -10,7 +10,7 @@ use http_body_util::Full;
 use hyper::body::Incoming;
 use ring::rand::SecureRandom as _;
 use wire::codec::{self, DecodeError, HEADER, LIMIT};
-use wire::{Hello, REPORT_PATH, Reply, Report, SESSION_PATH, SessionId, SessionReply, millis};
+use wire::{Hello, REPORT_PATH, Reply, Report, SESSION_PATH, SessionId, SessionReply, Welcome, millis};
 
 use super::Shared;
 use super::answer::{Answer, plain};
@@ -20,6 +20,7 @@ use super::node::NodeLimit;
 use crate::config::{Agents, Config, Coverage};
 use crate::core::Core;
 use crate::ingest::identity::{Admission, Refusal};
+use crate::leader::Elsewhere;
 
 /// A `Hello` names versions and kinds: far less than that.
 const HELLO_BYTES_MAX: usize = 64 * 1024;
@@ -111,32 +112,41 @@ async fn session(shared: &Shared, peer: &Peer, request: Request<Incoming>) -> An
         return SessionReply::Busy(millis(CROWDED_PAUSE)).into();
     }
     let reply = core.with(|pipeline, now| pipeline.on_hello(&node, &hello, session, now));
-    if matches!(reply, SessionReply::Welcome(_)) {
-        tracing::debug!(target: "ingest", node = &*node, "session_opened");
+    if let SessionReply::Welcome(Welcome { version, .. }) = reply {
+        tracing::debug!(target: "ingest", node = &*node, version, "session_opened");
     }
     reply.into()
 }
 
 async fn report(shared: &Shared, peer: &Peer, body: Incoming) -> Answer<Reply> {
-    let core = match shared.office.core_for_agents() {
-        Ok(core) => core,
-        Err(elsewhere) => return Reply::NotLeader(elsewhere.address.to_string()).into(),
-    };
-    let read = tokio::time::timeout(shared.limits.body_timeout, read_report(shared, core, peer, body));
-    match read.await.unwrap_or_else(|_| Err(Unread::Late.into())) {
-        Ok(report) => core.with(|pipeline, now| pipeline.on_report(report, now)).into(),
+    let mut version = wire::VERSION;
+    let read = tokio::time::timeout(shared.limits.body_timeout, read_report(shared, peer, body, &mut version));
+    let answer = match read.await.unwrap_or_else(|_| Err(Unread::Late.into())) {
+        Ok((core, report)) => core.with(|pipeline, now| pipeline.on_report(report, now)).into(),
         Err(answer) => answer,
-    }
+    };
+    answer.in_version(version)
 }
 
-/// Reads a report, or says why not. Its session is looked up as soon as its name is there: of a report that belongs to
-/// none, nothing further is read.
-async fn read_report(shared: &Shared, core: &Core, peer: &Peer, mut body: Incoming) -> Result<Report, Answer<Reply>> {
+/// Reads a report, or says why not; `version` becomes the one that it is in, and so the reply. Its session is looked up as
+/// soon as its name is there: of a report that belongs to none, nothing further is read.
+async fn read_report<'a>(
+    shared: &'a Shared,
+    peer: &Peer,
+    mut body: Incoming,
+    version: &mut u16,
+) -> Result<(&'a Core, Report), Answer<Reply>> {
+    let begun = begin(&mut body, codec::REPORT_HEAD).await?;
+    let session = codec::session_of_report(&begun);
+    if let Ok((_, theirs)) = session {
+        *version = theirs;
+    }
+    let elsewhere = |elsewhere: Elsewhere| Reply::NotLeader(elsewhere.address.to_string());
+    let core = shared.office.core_for_agents().map_err(elsewhere)?;
     if let Some(limit) = peer.node() {
         limit.on_request(shared.clock.now()).map_err(busy)?;
     }
-    let begun = begin(&mut body, codec::REPORT_HEAD).await?;
-    let session = codec::session_of_report(&begun).map_err(|error| malformed(&error))?;
+    let (session, _) = session.map_err(|error| unreadable(&error))?;
     let limit = limit_of(shared, core, session)?;
     if peer.node().is_none() {
         // A session that began on another connection: knowing its name proves whose it is.
@@ -147,7 +157,7 @@ async fn read_report(shared: &Shared, core: &Core, peer: &Peer, mut body: Incomi
     }
     let whole = shared.room.read(body, begun, HEADER + LIMIT).await?;
     limit.on_body(whole.bytes.len(), shared.clock.now());
-    wire::decode(&whole.bytes).map_err(|error| malformed(&error))
+    Ok((core, wire::decode(&whole.bytes).map_err(|error| unreadable(&error))?))
 }
 
 /// The allowance of the node whose agent opened `session`.
@@ -160,8 +170,14 @@ fn busy(pause: Duration) -> Answer<Reply> {
     Reply::Busy(millis(pause)).into()
 }
 
-fn malformed(error: &DecodeError) -> Answer<Reply> {
-    Reply::Malformed(error.to_string()).into()
+fn unreadable(error: &DecodeError) -> Answer<Reply> {
+    match error {
+        // No session here is in it, but one was with a newer aggregator before it was rolled back: the agent opens another,
+        // in a version that both speak.
+        DecodeError::Version(_) => Reply::UnknownSession,
+        error => Reply::Malformed(error.to_string()),
+    }
+    .into()
 }
 
 impl From<Unread> for Answer<Reply> {

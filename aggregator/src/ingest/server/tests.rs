@@ -383,6 +383,17 @@ async fn what_is_no_message_is_malformed() {
     client.report(&report(welcome.session, 1, Body::Full(Vec::new()))).await.answer();
 }
 
+/// As after a rollback: it was opened by an aggregator that speaks more.
+#[tokio::test]
+async fn a_session_in_a_version_that_is_not_spoken_is_unknown() {
+    let mut port = Port::open(Limits::default()).await;
+    let (mut client, welcome) = port.agent("node-1").await;
+    let mut newer = wire::encode(&report(welcome.session, 1, Body::Full(Vec::new()))).expect("a message");
+    newer[4] = 99;
+    let heard = client.post(REPORT_PATH, "", newer).await;
+    assert_eq!((heard.status, heard.read()), (StatusCode::GONE, Reply::UnknownSession));
+}
+
 #[tokio::test]
 async fn a_body_that_is_too_long_is_refused_unread() {
     let mut port = Port::open(Limits::default()).await;

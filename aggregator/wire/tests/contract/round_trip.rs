@@ -1,5 +1,6 @@
 //! What is written is what is read, and what was damaged is not read at all.
 
+use super::VERSION;
 use proptest::prelude::*;
 use wire::DecodeError;
 use wire::codec::{HEADER, LIMIT, REPORT_HEAD, session_of_report};
@@ -38,8 +39,8 @@ proptest! {
         let head = &bytes[..bytes.len().min(REPORT_HEAD)];
         match &message {
             Any::Report(report) => {
-                prop_assert_eq!(session_of_report(head), Ok(report.session));
-                prop_assert_eq!(session_of_report(&bytes), Ok(report.session));
+                prop_assert_eq!(session_of_report(head), Ok((report.session, VERSION)));
+                prop_assert_eq!(session_of_report(&bytes), Ok((report.session, VERSION)));
                 prop_assert!(session_of_report(&bytes[..HEADER]).is_err());
             }
             _ => prop_assert!(session_of_report(head).is_err()),
@@ -87,6 +88,15 @@ fn a_payload_with_more_in_it_than_its_message_is_an_error() {
     payload.push(0);
     let frame = message.message_type().frame(&payload);
     assert_eq!(message.message_type().decode(&frame), Err(DecodeError::Malformed("1 bytes are left over".into())));
+}
+
+#[test]
+fn a_version_that_is_not_spoken_is_not_written() {
+    let reply = wire::Reply::Retired;
+    assert_eq!(wire::encode_in(99, &reply), Err(wire::EncodeError::Version(99)));
+    let newest = wire::encode(&reply).expect("it fits");
+    assert_eq!(wire::encode_in(wire::VERSION, &reply).as_ref(), Ok(&newest));
+    assert_eq!(wire::decode(&newest), Ok(reply));
 }
 
 #[test]

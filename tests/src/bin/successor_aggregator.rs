@@ -1,0 +1,7 @@
+//! `tocsin-aggregator`, with the feature `successor` of `wire`.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    process::exit::code(tocsin_aggregator::main())
+}
