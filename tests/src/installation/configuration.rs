@@ -5,7 +5,7 @@ use std::fs;
 use anyhow::{Context as _, Result};
 use serde_json::{Value, json};
 
-use super::{CLUSTER_NAME, Installation, PROXY_FOLDER, said};
+use super::{CLUSTER_NAME, Installation, LIMIT, PROXY_FOLDER};
 use crate::processes::Process;
 
 /// The file with the address of who is told, where that is a secret.
@@ -41,7 +41,7 @@ impl Installation {
     pub fn hide_address(&mut self, rules: &Value) -> Result<()> {
         self.is_hidden = true;
         self.change_rules(rules)?;
-        said(self.aggregator.as_ref().context("there is no aggregator")?, "config_reloaded").map(drop)
+        self.aggregator.as_ref().context("there is no aggregator")?.until_said("config_reloaded", LIMIT).map(drop)
     }
 
     /// The file's address with this path, as a mounted Secret is replaced: in one step.

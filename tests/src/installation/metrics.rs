@@ -3,7 +3,7 @@
 use anyhow::{Context as _, Result};
 
 use super::{Installation, LIMIT};
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, http_get};
 use crate::processes::Process;
 
 impl Installation {
