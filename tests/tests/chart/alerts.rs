@@ -21,7 +21,8 @@ struct Case {
     quiet: &'static [(&'static str, &'static str)],
 }
 
-const NAMESPACE: (&str, &str) = ("namespace", "tocsin");
+/// What the figures of this installation are labelled with: by the operator, and by who scrapes without one.
+const OURS: [&str; 2] = ["namespace=\"tocsin\"", "kubernetes_namespace=\"tocsin\""];
 /// In each case: another installation, of which nothing is known to these alerts.
 const ELSEWHERE: &str = "namespace=\"elsewhere\"";
 
@@ -29,35 +30,42 @@ const CASES: &[Case] = &[
     Case {
         alert: "TocsinAgentSilent",
         fires: &[("tocsin_agents_silent{pod=\"a\"}", "0x4 2x16")],
-        labels: &[NAMESPACE],
+        labels: &[],
         value: "2",
         quiet: &[("tocsin_agents_silent{pod=\"a\"}", "2x12 0 2x6")],
     },
     Case {
+        alert: "TocsinNodesUncovered",
+        fires: &[("tocsin_agents_uncovered{pod=\"a\"}", "0x4 3x16"), ("tocsin_agents_uncovered{pod=\"b\"}", "0x20")],
+        labels: &[],
+        value: "3",
+        quiet: &[("tocsin_agents_uncovered{pod=\"a\"}", "3x12 0 3x6")],
+    },
+    Case {
         alert: "TocsinLeaderless",
         fires: &[("tocsin_leader{pod=\"a\"}", "1x10 0x10"), ("tocsin_leader{pod=\"b\"}", "0x20")],
-        labels: &[NAMESPACE],
+        labels: &[],
         value: "",
         quiet: &[("tocsin_leader{pod=\"a\"}", "1x10 0x10"), ("tocsin_leader{pod=\"b\"}", "0x11 1x9")],
     },
     Case {
         alert: "TocsinLeaderless",
         fires: &[("up{pod=\"a\"}", "0x20")],
-        labels: &[NAMESPACE],
+        labels: &[],
         value: "",
         quiet: &[("tocsin_leader{pod=\"a\"}", "1x20")],
     },
     Case {
         alert: "TocsinQueueFilling",
         fires: &[("tocsin_sink_queued{pod=\"a\",sink=\"team\"}", "0x3 1x17")],
-        labels: &[NAMESPACE, ("sink", "team")],
+        labels: &[("sink", "team")],
         value: "1",
         quiet: &[("tocsin_sink_queued{pod=\"a\",sink=\"team\"}", "9x10 0 9x9")],
     },
     Case {
         alert: "TocsinSendingFails",
         fires: &[("tocsin_sink_health{pod=\"a\",sink=\"team\",health=\"failing\"}", "0x13 1x7")],
-        labels: &[NAMESPACE, ("sink", "team")],
+        labels: &[("sink", "team")],
         value: "",
         quiet: &[
             ("tocsin_sink_health{pod=\"a\",sink=\"team\",health=\"failing\"}", "0x16 1x4"),
@@ -67,7 +75,7 @@ const CASES: &[Case] = &[
     Case {
         alert: "TocsinTokenRejected",
         fires: &[("tocsin_sink_health{pod=\"a\",sink=\"team\",health=\"unauthorized\"}", "0x16 1x4")],
-        labels: &[NAMESPACE, ("sink", "team")],
+        labels: &[("sink", "team")],
         value: "",
         quiet: &[
             ("tocsin_sink_health{pod=\"a\",sink=\"team\",health=\"unauthorized\"}", "1x10 0x10"),
@@ -77,7 +85,7 @@ const CASES: &[Case] = &[
     Case {
         alert: "TocsinShedding",
         fires: &[("tocsin_findings{pod=\"a\",decision=\"shed\",state=\"final\"}", "0x15 3x5")],
-        labels: &[NAMESPACE],
+        labels: &[],
         value: "",
         quiet: &[
             ("tocsin_findings{pod=\"a\",decision=\"shed\",state=\"final\"}", "3x20"),
@@ -87,21 +95,21 @@ const CASES: &[Case] = &[
     Case {
         alert: "TocsinShedding",
         fires: &[("tocsin_findings_without_room{pod=\"a\",observer=\"agents\"}", "0x15 3x5")],
-        labels: &[NAMESPACE],
+        labels: &[],
         value: "",
         quiet: &[("tocsin_findings_without_room{pod=\"a\",observer=\"agents\"}", "9x15 0x5")],
     },
     Case {
         alert: "TocsinWatchStale",
         fires: &[("tocsin_watch_silent_seconds{pod=\"a\",watch=\"nodes\"}", "0+60x20")],
-        labels: &[NAMESPACE, ("watch", "nodes")],
+        labels: &[("watch", "nodes")],
         value: "",
         quiet: &[("tocsin_watch_silent_seconds{pod=\"a\",watch=\"nodes\"}", "0+60x10 60x9")],
     },
     Case {
         alert: "TocsinConfigRejected",
         fires: &[("tocsin_config_in_force{pod=\"a\"}", "1x20"), ("tocsin_config_in_force{pod=\"b\"}", "1x15 0x5")],
-        labels: &[NAMESPACE],
+        labels: &[],
         value: "",
         quiet: &[("tocsin_config_in_force{pod=\"a\"}", "0x15 1x5"), ("tocsin_config_in_force{pod=\"b\"}", "1x20")],
     },
@@ -129,7 +137,8 @@ fn every_alert_fires_when_it_is_to_and_only_then() {
         .iter()
         .flat_map(|case| {
             let alert = alerts.iter().find(|alert| alert["alert"] == case.alert).expect("there is such an alert");
-            [test(case, case.fires, Some(alert)), test(case, case.quiet, None)]
+            OURS.into_iter()
+                .flat_map(|ours| [test(case, ours, case.fires, Some(alert)), test(case, ours, case.quiet, None)])
         })
         .collect();
     let folder = TempDir::new().expect("a folder can be made");
@@ -148,9 +157,9 @@ fn every_alert_fires_when_it_is_to_and_only_then() {
 }
 
 /// As `promtool test rules` takes it: `alert` is what fires.
-fn test(case: &Case, series: &[(&str, &str)], alert: Option<&Value>) -> Value {
+fn test(case: &Case, ours: &str, series: &[(&str, &str)], alert: Option<&Value>) -> Value {
     let of = |namespace: &str, (series, values): &(&str, &str)| json!({"series": series.replacen('{', &format!("{{{namespace},"), 1), "values": values});
-    let own = series.iter().map(|series| of("namespace=\"tocsin\"", series));
+    let own = series.iter().map(|series| of(ours, series));
     // There everything is the other way round.
     let other = if alert.is_some() { case.quiet } else { case.fires };
     let series: Vec<_> = own.chain(other.iter().map(|series| of(ELSEWHERE, series))).collect();

@@ -229,6 +229,7 @@ fn ankra_with_a_token() {
         "config.ankra_url is read as ingest.url.",
         "config.token is read as token.",
         "to the sink ingest, of type ingest, at https://platform.ankra.app",
+        "if it is still the other product's address, set ingest.url to a receiver of yours.",
     ] {
         assert!(notes.contains(says), "{notes}");
     }
