@@ -30,10 +30,10 @@ package: chart-tools ## Write the chart's archive and index, a bill of materials
 chart-docs: ## Write the chart's schema and the tables of its README from the comments in its values.
 	cargo run --locked --package tocsin-tests --bin chart_docs
 
-chart-tools: ## Build helm 4 and helm 3 (Go; 4 minutes the first time), and fetch Debian's Prometheus.
+chart-tools: ## Build helm 4, helm 3 and helm-unittest (Go; 5 minutes the first time), and fetch Debian's Prometheus.
 	tests/cluster/build.sh chart
 
-test-chart: chart-tools ## Lint and render the chart with both helms, and hold it against the programs.
+test-chart: chart-tools ## Lint and render the chart with both helms, run its suites, and hold it against the programs.
 	cargo test --locked --package tocsin-tests --features chart --test 'chart*'
 
 cluster-tools: ## Build the parts of a real Kubernetes (Go and root; 11 to 27 minutes the first time).

@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # Builds what tests run that is not ours (versions.env) into .cache/cluster/<name>-<version>/ at the top of the repository.
 #   build.sh         the parts of a test cluster, and the Debian packages they need
-#   build.sh chart   both helms, and Debian's Prometheus
+#   build.sh chart   both helms, helm-unittest, and Debian's Prometheus
 # What is there already is skipped, so it is cheap to call before each run. From nothing the cluster takes about 11 minutes
-# on 2 idle cores, the helms take 4. Needs Go 1.26, and Debian; the cluster also gcc, and root for the packages.
+# on 2 idle cores, the helms and their like take 5. Needs Go 1.26, and Debian; the cluster also gcc, and root for the packages.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 cache=$(cd "$here/../.." && pwd)/.cache
@@ -126,6 +126,8 @@ debian_program() {
 
 chart() {
   helm
+  part "unittest-$UNITTEST_VERSION" helm-unittest go_program unittest "github.com/helm-unittest/helm-unittest@$UNITTEST_VERSION" \
+    0 "" "$plain_ldflags" github.com/helm-unittest/helm-unittest/cmd/helm-unittest
   for program in prometheus promtool; do
     part "prometheus-$PROMETHEUS_VERSION" "$program" debian_program prometheus "$program"
   done

@@ -54,5 +54,14 @@ finish
 start helm4 helm.sh/helm/v4 "$HELM4_VERSION" helm.sh/helm/v4/cmd/helm
 finish
 
+start unittest github.com/helm-unittest/helm-unittest "$UNITTEST_VERSION" \
+  github.com/helm-unittest/helm-unittest/cmd/helm-unittest
+# What it replaces in its own go.mod does not count in ours.
+unittest_go_mod=$(go mod download -json "github.com/helm-unittest/helm-unittest@v$UNITTEST_VERSION" | sed -nE 's/.*"GoMod": "(.*)".*/\1/p')
+while read -r module version _ replacement its_version; do
+  go mod edit -replace="$module@$version=$replacement@$its_version"
+done < <(sed -nE 's/^replace (.*)$/\1/p' "$unittest_go_mod")
+finish
+
 start helm3 helm.sh/helm/v3 "$HELM3_VERSION" helm.sh/helm/v3/cmd/helm
 finish

@@ -17,12 +17,14 @@ mod values;
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 
 pub use aliases::Aliases;
 pub use helm::Helm;
 pub use prometheus::{Prometheus, Scraping};
 pub use values::Entry;
+
+use crate::cluster::Parts;
 
 /// A generated file: its path, and what is to be in it.
 pub type Generated = (PathBuf, String);
@@ -56,6 +58,18 @@ pub fn generated() -> Result<Vec<Generated>> {
         (folder.join("templates/_defaults.tpl"), documents::defaults(&entries)),
         (readme, written),
     ])
+}
+
+/// Where helm-unittest is, which runs the chart's suites.
+pub fn unittest() -> Result<PathBuf> {
+    tool("unittest", "helm-unittest")
+}
+
+/// Where a program is that `make chart-tools` builds.
+fn tool(part: &str, program: &str) -> Result<PathBuf> {
+    let program = Parts::read()?.part(part, program)?;
+    ensure!(program.exists(), "{} is not there: run `make chart-tools`", program.display());
+    Ok(program)
 }
 
 fn read(path: &Path) -> Result<String> {

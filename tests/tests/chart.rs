@@ -30,5 +30,7 @@ mod program;
 mod rights;
 #[path = "chart/seeds.rs"]
 mod seeds;
+#[path = "chart/suites.rs"]
+mod suites;
 #[path = "chart/values.rs"]
 mod values;

@@ -3,10 +3,8 @@
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result, bail};
 use serde_json::Value;
-
-use crate::cluster::Parts;
 
 /// A helm.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,8 +59,6 @@ impl Helm {
             Self::Three => "helm3",
             Self::Four => "helm4",
         };
-        let program = Parts::read()?.part(part, "helm")?;
-        ensure!(program.exists(), "{} is not there: run `make chart-tools`", program.display());
-        Ok(program)
+        super::tool(part, "helm")
     }
 }

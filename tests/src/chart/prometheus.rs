@@ -5,11 +5,11 @@ use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result, bail};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::cluster::{Parts, wait};
+use crate::cluster::wait;
 use crate::processes::Process;
 
 /// Its programs.
@@ -39,9 +39,7 @@ impl Prometheus {
             Self::Server => "prometheus",
             Self::Tool => "promtool",
         };
-        let program = Parts::read()?.part("prometheus", program)?;
-        ensure!(program.exists(), "{} is not there: run `make chart-tools`", program.display());
-        Ok(program)
+        super::tool("prometheus", program)
     }
 
     /// What `promtool` says when it is called with these arguments and is given `input`. The error is what it says.
