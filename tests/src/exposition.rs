@@ -41,6 +41,43 @@ pub fn families(scrapes: &[&str]) -> Result<BTreeMap<String, Family>> {
     Ok(families)
 }
 
+/// What the labels of scrapes' metrics are, `le` left out: by label and its values, the metrics that have just these.
+pub fn labels(scrapes: &[&str]) -> BTreeMap<(String, Vec<String>), BTreeSet<String>> {
+    let mut values: BTreeMap<(&str, &str), BTreeSet<&str>> = BTreeMap::new();
+    for line in scrapes.iter().flat_map(|text| text.lines()).filter(|line| !line.starts_with('#')) {
+        let Some((name, rest)) = line.split_once('{') else { continue };
+        let name = ["_bucket", "_sum", "_count"].iter().find_map(|part| name.strip_suffix(part)).unwrap_or(name);
+        let labels = rest.split_once("} ").map_or("", |(labels, _)| labels).split(',');
+        for (label, value) in labels.filter_map(|label| label.split_once('=')).filter(|(label, _)| *label != "le") {
+            values.entry((label, name)).or_default().insert(value.trim_matches('"'));
+        }
+    }
+    let mut alike: BTreeMap<_, BTreeSet<_>> = BTreeMap::new();
+    for ((label, name), values) in values {
+        let values: Vec<_> = values.into_iter().map(str::to_owned).collect();
+        alike.entry((label.to_owned(), values)).or_default().insert(name.to_owned());
+    }
+    alike
+}
+
+/// The table of a README that says which values labels have. What is `open` is said in its own words: of a label, and of one
+/// metric's if it is named.
+pub fn table_of_labels(
+    labels: &BTreeMap<(String, Vec<String>), BTreeSet<String>>,
+    open: &[(&str, &str, &str)],
+) -> String {
+    let code =
+        |names: &mut dyn Iterator<Item = &String>| names.map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
+    let rows = labels.iter().map(|((label, values), metrics)| {
+        let metrics = code(&mut metrics.iter());
+        let is_meant = |(of, metric, _): &&(&str, &str, &str)| label == of && metrics.contains(metric);
+        let words = open.iter().find(is_meant).map(|(_, _, words)| (*words).to_owned());
+        format!("| `{label}` | {metrics} | {} |\n", words.unwrap_or_else(|| code(&mut values.iter())))
+    });
+    let head = "| label | of | values |\n| --- | --- | --- |\n";
+    [head.to_owned()].into_iter().chain(rows).collect()
+}
+
 /// The table of a README that says all of this.
 pub fn table(families: &BTreeMap<String, Family>) -> String {
     let rows = families.iter().map(|(name, Family { kind, words, labels })| {
@@ -65,6 +102,10 @@ mod tests {
             table.ends_with("| `a_total` | counter | `x`, `y` | It |\n| `b_seconds` | histogram |  | Time |\n"),
             "{table}"
         );
+        let scrape =
+            "a_total{x=\"1\",y=\"2\"} 3\na_total{x=\"3\",y=\"2\"} 3\nb_sum{y=\"2\"} 1\nb_bucket{y=\"2\",le=\"1\"} 1\n";
+        let table = table_of_labels(&labels(&[scrape]), &[("x", "", "any"), ("y", "c", "no")]);
+        assert!(table.ends_with("| `x` | `a_total` | any |\n| `y` | `a_total`, `b` | `2` |\n"), "{table}");
         assert!(families(&["c 1\n"]).is_err(), "a sample that nothing is said of");
     }
 }
