@@ -106,6 +106,30 @@ fn the_readme_says_for_which_kubernetes_it_is_rendered_and_on_which_it_is_tested
     assert!(pins.contains(&format!("\nKUBERNETES_VERSION=1.{newest}.")), "{pins}");
 }
 
+#[test]
+fn the_readme_has_a_row_for_every_value_of_a_sink_and_of_a_rule() {
+    let (folder, entries) = (chart::folder(), chart::entries().expect("they are there"));
+    let readme = std::fs::read_to_string(folder.join("README.md")).expect("it is there");
+    let rows_of = |of: &str| -> BTreeSet<String> {
+        let begin = format!("| `{of}.");
+        let rows = readme.lines().filter_map(|line| line.strip_prefix(&begin)?.split_once('`'));
+        rows.map(|(key, _)| key.to_owned()).collect()
+    };
+    let properties = |schema: &Value| -> BTreeSet<String> {
+        schema["properties"].as_object().expect("properties").keys().cloned().collect()
+    };
+    let schema = |path: &str| {
+        let entry = entries.iter().find(|entry| entry.path == path).expect("there is such a value");
+        entry.schema.clone().expect("it says what it may be")
+    };
+    let sinks = schema("sinks")["patternProperties"].as_object().and_then(|all| all.values().next()).cloned();
+    assert_eq!(rows_of("sinks.<name>"), properties(&sinks.expect("a sink")));
+    let rule = properties(&schema("rules")["properties"]["AgentSilent"]);
+    let thresholds = ["intervals", "youngSeconds"].map(str::to_owned).into();
+    let named = ["<threshold>".to_owned()].into();
+    assert_eq!(rows_of("rules.<kind>"), &(&rule - &thresholds) | &named);
+}
+
 /// The README's table shows a value without what is around it in `values.yaml`.
 #[test]
 fn no_row_of_the_values_needs_the_words_above_it() {
