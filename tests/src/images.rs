@@ -6,8 +6,9 @@ mod dockerfile;
 use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use ring::digest::{SHA256, digest};
 use serde_json::json;
 
@@ -54,15 +55,33 @@ impl Image {
     /// Our own images, as the Dockerfile has them, with `programs` in them: `tocsin/node-agent` and `tocsin/aggregator`,
     /// tagged with the version.
     pub fn shipped(programs: &Programs) -> Result<Vec<Self>> {
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../Dockerfile");
-        let text = std::fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))?;
-        dockerfile::images(&text, env!("CARGO_PKG_VERSION"), &[&programs.node_agent, &programs.aggregator])
+        let dockerfile = Path::new(env!("CARGO_MANIFEST_DIR")).join("../Dockerfile");
+        Self::of_dockerfile(&dockerfile, env!("CARGO_PKG_VERSION"), programs)
+    }
+
+    /// The same with another Dockerfile and another tag.
+    pub(crate) fn of_dockerfile(dockerfile: &Path, tag: &str, programs: &Programs) -> Result<Vec<Self>> {
+        let text = std::fs::read_to_string(dockerfile).with_context(|| format!("reading {}", dockerfile.display()))?;
+        dockerfile::images(&text, tag, &[&programs.node_agent, &programs.aggregator])
     }
 
     /// An image of a single statically linked program.
     pub fn of_program(name: &str, program: &Path) -> Self {
         let files = vec![ImageFile::Program { path: "program".to_owned(), from: program.to_owned() }];
         Self { name: name.to_owned(), files, user: String::new(), entrypoint: vec!["/program".to_owned()] }
+    }
+
+    /// An image of a single program for tests, with the shared libraries that it needs here.
+    pub fn with_libraries(name: &str, program: &Path) -> Result<Self> {
+        let output = Command::new("ldd").arg(program).stdin(Stdio::null()).output().context("starting ldd")?;
+        ensure!(output.status.success(), "ldd {}: {}", program.display(), String::from_utf8_lossy(&output.stderr));
+        let listed = String::from_utf8_lossy(&output.stdout);
+        // `name => /path (0x…)`, or `/path (0x…)`; what the kernel brings has no path.
+        let paths = listed.split_whitespace().filter_map(|word| word.strip_prefix('/'));
+        let library = |path: &str| ImageFile::Program { path: path.to_owned(), from: format!("/{path}").into() };
+        let image = Self::of_program(name, program);
+        let files = image.files.into_iter().chain(paths.map(library)).collect();
+        Ok(Self { files, user: "65532:65532".to_owned(), ..image })
     }
 
     /// Writes a docker archive to `path`. Returns the size of what is in the image, in bytes.

@@ -18,6 +18,7 @@ pub mod certs;
 pub mod chart;
 pub mod cluster;
 pub mod demo;
+pub mod earlier;
 pub mod exposition;
 pub mod forward_proxy;
 pub mod images;

@@ -1,6 +1,7 @@
 //! The chart on a real cluster, by real helm, with the images as they are shipped: it installs with one line into a namespace
-//! that enforces `restricted` Pod Security, says itself whether all of it works (`helm test`), tells a real failure, lives
-//! through what happens to it day by day, and leaves nothing behind.
+//! that enforces `restricted` Pod Security, as an earlier chart with earlier images at first, which is upgraded; it says itself
+//! whether all of it works (`helm test`), tells real failures, lives through what happens to it day by day, and leaves nothing
+//! behind.
 
 #[path = "cluster_chart/day_by_day.rs"]
 mod day_by_day;
@@ -8,6 +9,10 @@ mod day_by_day;
 mod installation;
 #[path = "cluster_chart/outside.rs"]
 mod outside;
+#[path = "cluster_chart/restricted.rs"]
+mod restricted;
+#[path = "cluster_chart/upgrade.rs"]
+mod upgrade;
 
 use std::time::Duration;
 
@@ -15,15 +20,19 @@ use anyhow::{Context as _, Result, ensure};
 use serde_json::{Value, json};
 use tocsin_tests::chart::{self, Helm};
 use tocsin_tests::cluster::{Cluster, Options};
+use tocsin_tests::earlier::Earlier;
 use tocsin_tests::images::Image;
 use tocsin_tests::processes::Programs;
 
 use day_by_day::{
     a_changed_rule_and_sink_roll_no_pod, a_drain_takes_the_leader_and_the_other_goes_on, a_rotated_token_rolls_no_pod,
-    an_upgrade_and_a_rollback_tell_nothing_again, applied_again_and_again_the_chart_changes_nothing,
+    another_ca_is_made_on_request_and_rolls_no_pod, applied_again_and_again_the_chart_changes_nothing,
+    what_was_open_from_the_beginning_is_over_once,
 };
-use installation::{helm, helm_of, objects, pods, pods_when_ready, same, state};
+use installation::{helm, helm_of, objects, pods, same, state};
 use outside::{FORMER_TEAM, INGEST, Outside, TOKEN};
+use restricted::restricted_to_namespaces_it_tells_of_these_alone;
+use upgrade::an_earlier_one_is_upgraded_and_rolled_back_and_tells_nothing_again;
 
 const LIMIT: Duration = Duration::from_mins(3);
 const OWN: &str = "tocsin";
@@ -31,6 +40,8 @@ const OWN: &str = "tocsin";
 const NAMESPACE: &str = "shop";
 /// A container that crashes.
 const BROKEN: &str = "exit 3";
+/// An image of an aggregator that speaks the next version of the report format, too.
+const SUCCESSOR: &str = "tocsin/aggregator:successor";
 const TEST: [&str; 5] = ["test", OWN, "--namespace", OWN, "--timeout=2m"];
 /// What an entry of the matrix is restricted to.
 const RESTRICTED_TO: [&str; 2] = ["production", "staging"];
@@ -39,11 +50,14 @@ const ABSENT: [&str; 3] = ["PodMonitor", "PrometheusRule", "ServiceMonitor"];
 
 #[test]
 fn one_line_installs_it_and_a_real_failure_is_told_through_all_that_happens_to_it() -> Result<()> {
+    // First: cargo puts both builds' programs in one place, and leaves there what it was asked for last.
+    let earlier = Earlier::built()?;
     let images = Image::shipped(&Programs::released()?)?;
+    let successor = Image::with_libraries(SUCCESSOR, &Programs::successors()?.aggregator)?;
     let mut cluster = Cluster::start(Options::default())?;
     cluster.start_services()?;
     cluster.enter_network()?;
-    for image in &images {
+    for image in images.iter().chain(&earlier.images()?).chain([&successor]) {
         cluster.import_image(image)?;
     }
     let others = [NAMESPACE].into_iter().chain(RESTRICTED_TO).map(|namespace| (namespace, "privileged"));
@@ -57,7 +71,7 @@ fn one_line_installs_it_and_a_real_failure_is_told_through_all_that_happens_to_i
 
     let mut outside = Outside::start()?;
     let before = objects(&cluster)?;
-    let played = play(&mut cluster, &mut outside);
+    let played = play(&mut cluster, &mut outside, &earlier);
     if let Err(error) = played {
         return Err(error.context(state(&cluster)));
     }
@@ -71,7 +85,7 @@ fn one_line_installs_it_and_a_real_failure_is_told_through_all_that_happens_to_i
     cluster.stop()
 }
 
-fn play(cluster: &mut Cluster, outside: &mut Outside) -> Result<()> {
+fn play(cluster: &mut Cluster, outside: &mut Outside, earlier: &Earlier) -> Result<()> {
     let ca = cluster.scratch_dir().join("ca.pem");
     std::fs::write(&ca, outside.receiver.ca_pem())?;
     let chart = chart::folder().display().to_string();
@@ -92,21 +106,19 @@ fn play(cluster: &mut Cluster, outside: &mut Outside) -> Result<()> {
     }
     let values: Vec<_> = values.iter().map(String::as_str).collect();
     let release = [OWN, &chart, "--namespace", OWN, "--wait", "--timeout=3m"];
-    helm(cluster, &[&["install"], &release[..], &values].concat()).context("installing")?;
-
-    pods_when_ready(cluster)?;
+    an_earlier_one_is_upgraded_and_rolled_back_and_tells_nothing_again(cluster, outside, earlier, &release, &values)?;
     it_says_itself_whether_it_works(cluster, outside)?;
-    cluster.apply(&deployment("first", Cluster::BUSYBOX_IMAGE, BROKEN).to_string())?;
-    outside.hears(&[(INGEST, "first", "firing"), (FORMER_TEAM, "first", "firing")])?;
-
+    another_ca_is_made_on_request_and_rolls_no_pod(cluster, outside)?;
     a_drain_takes_the_leader_and_the_other_goes_on(cluster, outside)?;
     a_changed_rule_and_sink_roll_no_pod(cluster, outside, &release, &values)?;
     a_rotated_token_rolls_no_pod(cluster, outside, &release)?;
-    an_upgrade_and_a_rollback_tell_nothing_again(cluster, outside, &release)?;
+    what_was_open_from_the_beginning_is_over_once(cluster, outside)?;
     applied_again_and_again_the_chart_changes_nothing(cluster)?;
 
     helm(cluster, &["uninstall", OWN, "--namespace", OWN, "--wait"])?;
-    outside.hears(&[])
+    outside.hears(&[])?;
+    restricted_to_namespaces_it_tells_of_these_alone(cluster, outside, &release, &values)
+        .context("restricted to namespaces")
 }
 
 /// Both helms: it passes, tells nobody anything and leaves nothing; it fails when the token is refused, and says so; and it passes
@@ -166,10 +178,14 @@ fn every_matrix_entry_passes_a_strict_dry_run(cluster: &Cluster) -> Result<()> {
 }
 
 fn deployment(name: &str, image: &str, script: &str) -> Value {
+    deployment_in(NAMESPACE, name, image, script)
+}
+
+fn deployment_in(namespace: &str, name: &str, image: &str, script: &str) -> Value {
     json!({
         "apiVersion": "apps/v1",
         "kind": "Deployment",
-        "metadata": {"name": name, "namespace": NAMESPACE},
+        "metadata": {"name": name, "namespace": namespace},
         "spec": {
             "selector": {"matchLabels": {"app": name}},
             "template": {

@@ -58,9 +58,10 @@
         "daemonSet" (printf "%s/%s" $namespace $settings.names.nodeAgent)
         "podSelector" (include "tocsin.selector.text" (dict "root" .root "component" "node-agent"))
         "audience" (include "tocsin.audience" .)) $settings.reporting)
-      "proxy" $proxy
       "sinks" $sinks -}}
+{{- /* What an earlier release does not know is there only where it is wanted: in an upgrade its aggregators read this, too. */ -}}
 {{- with $settings.runbookBaseUrl -}}{{- $_ := set $config "runbookBaseUrl" . -}}{{- end -}}
+{{- with $proxy -}}{{- $_ := set $config "proxy" . -}}{{- end -}}
 {{- toYaml $config -}}
 {{- end -}}
 

@@ -82,9 +82,18 @@ impl Parts {
 
     /// A program of the part of this name.
     pub(crate) fn part(&self, part: &str, program: &str) -> Result<PathBuf> {
+        Ok(self.folder(part)?.join(program))
+    }
+
+    /// Where the part of this name is, or is to be built.
+    pub(crate) fn folder(&self, part: &str) -> Result<PathBuf> {
+        Ok(self.built.join(format!("{part}-{}", self.version(part)?)))
+    }
+
+    /// What the part of this name is pinned to.
+    pub(crate) fn version(&self, part: &str) -> Result<&str> {
         let key = format!("{}_VERSION", part.to_uppercase());
-        let version = self.versions.get(&key).with_context(|| format!("versions.env has no {key}"))?;
-        Ok(self.built.join(format!("{part}-{version}")).join(program))
+        Ok(self.versions.get(&key).with_context(|| format!("versions.env has no {key}"))?)
     }
 }
 

@@ -19,6 +19,7 @@ pub(crate) const SHIPPED: [(&str, &str); 2] = [(NODE_AGENT, "release-agent"), (A
 pub(crate) const STATIC: &str = "target-feature=+crt-static";
 /// Built together with this package they have its features of their dependencies, which are compiled already.
 const THIS: &str = env!("CARGO_PKG_NAME");
+const HERE: &str = env!("CARGO_MANIFEST_DIR");
 
 /// How the variables begin that cargo sets for what it runs.
 const TOLD: &[&str] = &[
@@ -47,7 +48,7 @@ impl Programs {
         let built = BUILT.get_or_init(|| {
             let packages = ["--package", NODE_AGENT, "--package", AGGREGATOR, "--package", THIS];
             let [node_agent, aggregator] =
-                build(&packages, [NODE_AGENT, AGGREGATOR]).map_err(|error| format!("{error:#}"))?;
+                build(Path::new(HERE), &packages, [NODE_AGENT, AGGREGATOR]).map_err(|error| format!("{error:#}"))?;
             Ok(Self { node_agent, aggregator })
         });
         built.clone().map_err(|error| anyhow!(error))
@@ -57,21 +58,28 @@ impl Programs {
     /// predecessors.
     pub fn successors() -> Result<Self> {
         let packages = ["--package", THIS, "--features", "successor"];
-        let [node_agent, aggregator] = build(&packages, ["successor-node-agent", "successor-aggregator"])?;
+        let [node_agent, aggregator] =
+            build(Path::new(HERE), &packages, ["successor-node-agent", "successor-aggregator"])?;
         Ok(Self { node_agent, aggregator })
     }
 
     /// Programs as they are shipped: each in its own profile, with no features but its own, without shared libraries, and
     /// without the names of this machine's folders.
     pub fn released() -> Result<Self> {
-        let (target, sources) = (host()?, Path::new(env!("CARGO_MANIFEST_DIR")).join(".."));
+        Self::released_of(Path::new(HERE))
+    }
+
+    /// The same of other sources, of which `folder` is one of the workspace's. The flags are the same to the letter, so that
+    /// crates of others are compiled once for both: only here are the names of this machine's folders not in the programs.
+    pub(crate) fn released_of(folder: &Path) -> Result<Self> {
+        let (target, sources) = (host()?, Path::new(HERE).join(".."));
         let folders = [(cargo_home()?, "/cargo"), (sources.canonicalize()?, "/tocsin")];
         let renamed = folders.map(|(from, to)| format!("--remap-path-prefix={}={to}", from.display()));
         let flags = json!([["-C", STATIC].map(str::to_owned), renamed].concat());
         let flags = format!("target.{target}.rustflags={flags}");
         let shipped = SHIPPED.map(|(package, profile)| {
             let selection = ["--package", package, "--profile", profile, "--target", &target, "--config", &flags];
-            build(&selection, [package]).map(|[path]| path)
+            build(folder, &selection, [package]).map(|[path]| path)
         });
         let [node_agent, aggregator] = shipped;
         Ok(Self { node_agent: node_agent?, aggregator: aggregator? })
@@ -94,8 +102,9 @@ fn host() -> Result<String> {
     host.map(str::to_owned).with_context(|| format!("rustc does not say which target it runs on: {said}"))
 }
 
-/// Builds programs, and takes their paths from cargo's own messages: those are right with every target folder and profile.
-fn build<const N: usize>(selection: &[&str], programs: [&str; N]) -> Result<[PathBuf; N]> {
+/// Builds programs of the sources that `folder` belongs to, and takes their paths from cargo's own messages: those are right
+/// with every target folder and profile.
+fn build<const N: usize>(folder: &Path, selection: &[&str], programs: [&str; N]) -> Result<[PathBuf; N]> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| env!("CARGO").into());
     let mut command = Command::new(cargo);
     // What cargo tells this process about its package. Some build scripts look at it, and would all run again.
@@ -103,11 +112,16 @@ fn build<const N: usize>(selection: &[&str], programs: [&str; N]) -> Result<[Pat
     for name in told.filter(|name| TOLD.iter().any(|told| name.to_string_lossy().starts_with(told))) {
         command.env_remove(name);
     }
+    if folder != Path::new(HERE) {
+        // Where this workspace's own is: what is compiled there already is not compiled again.
+        let target = std::env::var_os("CARGO_TARGET_DIR").unwrap_or_else(|| "../target".into());
+        command.env("CARGO_TARGET_DIR", Path::new(HERE).join(target));
+    }
     let built = command
         .args(["build", "--quiet", "--locked", "--message-format=json-render-diagnostics"])
         .args(selection)
         .args(programs.iter().flat_map(|program| ["--bin", program]))
-        .current_dir(Path::new(env!("CARGO_MANIFEST_DIR")))
+        .current_dir(folder)
         .stdin(Stdio::null())
         .stderr(Stdio::inherit())
         .output()

@@ -8,10 +8,11 @@ use serde_json::{Value, json};
 use tocsin_tests::chart::{self, Helm};
 use tocsin_tests::cluster::Cluster;
 
-use super::installation::{helm, leader, pods, pods_when_ready, same};
+use super::installation::{aggregators, helm, leader, pods, pods_when_ready, same, trusted};
 use super::outside::{FORMER_TEAM, INGEST, Outside, TEAM};
-use super::{BROKEN, LIMIT, NAMESPACE, OWN, deployment};
+use super::{BROKEN, LIMIT, NAMESPACE, OWN, deployment, deployment_in};
 
+const CERTIFICATE_ENDS: &str = "-----END CERTIFICATE-----";
 /// What the receiver wants after the token was rotated.
 const ROTATED: &str = "outside.rotated";
 
@@ -52,6 +53,26 @@ pub(crate) fn a_changed_rule_and_sink_roll_no_pod(
     same(&before, &pods(cluster)?)
 }
 
+/// By the command that the chart's README has. What agents do with it is seen when the next one leads.
+pub(crate) fn another_ca_is_made_on_request_and_rolls_no_pod(cluster: &mut Cluster, outside: &Outside) -> Result<()> {
+    let (before, former) = (pods(cluster)?, trusted(cluster)?);
+    let readme = std::fs::read_to_string(chart::folder().join("README.md"))?;
+    let mut commands = readme.lines().map(str::trim).filter_map(|line| line.strip_prefix("kubectl "));
+    let command = commands.find(|command| command.contains("renew")).context("the README does not say how")?;
+    // What a shell would take away.
+    let arguments = command.replace('\'', "");
+    cluster.kubectl(&arguments.split(' ').collect::<Vec<_>>())?;
+    cluster.wait_for("both show what another CA has signed", LIMIT, |cluster| {
+        let trusted = trusted(cluster)?;
+        let (newer, rest) = trusted.split_once(CERTIFICATE_ENDS).context("no certificate")?;
+        ensure!(rest.contains(former.trim()), "the former CA is trusted no more");
+        let newer = format!("{newer}{CERTIFICATE_ENDS}\n");
+        aggregators(cluster)?.iter().try_for_each(|address| outside.accepts(&newer, address))?;
+        Ok(Some(()))
+    })?;
+    same(&before, &pods(cluster)?)
+}
+
 pub(crate) fn a_rotated_token_rolls_no_pod(
     cluster: &mut Cluster,
     outside: &mut Outside,
@@ -59,7 +80,7 @@ pub(crate) fn a_rotated_token_rolls_no_pod(
 ) -> Result<()> {
     let before = pods(cluster)?;
     outside.receiver.require_token(ROTATED);
-    mend(cluster, "second")?;
+    mend(cluster, NAMESPACE, "second")?;
     outside.refuses("second").context("with the former token")?;
     let tokens = [format!("token={ROTATED}"), format!("sinks.team.token={ROTATED}")];
     let rotated = ["--reuse-values", "--set", &tokens[0], "--set", &tokens[1]];
@@ -68,20 +89,8 @@ pub(crate) fn a_rotated_token_rolls_no_pod(
     same(&before, &pods(cluster)?)
 }
 
-pub(crate) fn an_upgrade_and_a_rollback_tell_nothing_again(
-    cluster: &mut Cluster,
-    outside: &mut Outside,
-    release: &[&str],
-) -> Result<()> {
-    let former = pods(cluster)?;
-    helm(cluster, &[&["upgrade"], release, &["--reuse-values", "--set", "logLevel=debug"]].concat())?;
-    let upgraded = pods_when_ready(cluster).context("after an upgrade")?;
-    ensure!(former.is_disjoint(&upgraded), "not all were replaced by the upgrade: {former:?}, {upgraded:?}");
-    helm(cluster, &["rollback", OWN, "--namespace", OWN, "--wait", "--timeout=3m"])?;
-    let back = pods_when_ready(cluster).context("after a rollback")?;
-    ensure!(upgraded.is_disjoint(&back), "not all were replaced by the rollback: {upgraded:?}, {back:?}");
-
-    mend(cluster, "first")?;
+pub(crate) fn what_was_open_from_the_beginning_is_over_once(cluster: &Cluster, outside: &mut Outside) -> Result<()> {
+    mend(cluster, NAMESPACE, "first")?;
     outside.hears(&[(INGEST, "first", "resolved"), (TEAM, "first", "resolved")])
 }
 
@@ -138,9 +147,9 @@ fn evict(cluster: &Cluster, pod: &str) -> Result<String> {
 }
 
 /// Such that its pods run.
-fn mend(cluster: &Cluster, name: &str) -> Result<()> {
-    cluster.apply(&deployment(name, Cluster::BUSYBOX_IMAGE, "sleep 36000").to_string())?;
-    let rollout = ["rollout", "status", "-n", NAMESPACE, &format!("deployment/{name}")];
+pub(crate) fn mend(cluster: &Cluster, namespace: &str, name: &str) -> Result<()> {
+    cluster.apply(&deployment_in(namespace, name, Cluster::BUSYBOX_IMAGE, "sleep 36000").to_string())?;
+    let rollout = ["rollout", "status", "-n", namespace, &format!("deployment/{name}")];
     let limit = format!("--timeout={}s", LIMIT.as_secs());
     cluster.kubectl(&[&rollout[..], &[&limit]].concat()).map(drop)
 }

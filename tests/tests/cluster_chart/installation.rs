@@ -26,19 +26,51 @@ pub(crate) fn helm_of(helm: Helm, cluster: &Cluster, arguments: &[&str]) -> Resu
 
 /// Which pods there are and how often their containers were restarted, once they are an agent and two aggregators, all Ready.
 pub(crate) fn pods_when_ready(cluster: &mut Cluster) -> Result<BTreeSet<String>> {
-    cluster.wait_for("an agent and two aggregators are Ready", LIMIT, |cluster| {
+    these_pods_when_ready(cluster, 3)
+}
+
+/// The same once they are so many.
+pub(crate) fn these_pods_when_ready(cluster: &mut Cluster, count: usize) -> Result<BTreeSet<String>> {
+    cluster.wait_for(&format!("{count} pods are Ready"), LIMIT, |cluster| {
         let list = cluster.get(&["pods", "-n", OWN])?;
         let pods = list["items"].as_array().context("a list of pods")?;
         let is_ready =
             |pod: &Value| condition(pod, "Ready") == Some("True") && pod["metadata"]["deletionTimestamp"].is_null();
-        Ok((pods.len() == 3 && pods.iter().all(is_ready)).then(|| pods.iter().map(identity).collect()))
+        Ok((pods.len() == count && pods.iter().all(is_ready)).then(|| pods.iter().map(identity).collect()))
     })
+}
+
+/// The same once all of them have taken the place of those from before.
+pub(crate) fn others_when_ready(cluster: &mut Cluster, before: &BTreeSet<String>) -> Result<BTreeSet<String>> {
+    let now = pods_when_ready(cluster)?;
+    ensure!(now.is_disjoint(before), "not all were replaced: {before:#?}, {now:#?}");
+    Ok(now)
 }
 
 /// The same as they are now.
 pub(crate) fn pods(cluster: &Cluster) -> Result<BTreeSet<String>> {
     let list = cluster.get(&["pods", "-n", OWN])?;
     Ok(list["items"].as_array().context("a list of pods")?.iter().map(identity).collect())
+}
+
+/// The agents' pods among these.
+pub(crate) fn agents(pods: &BTreeSet<String>) -> Vec<&String> {
+    pods.iter().filter(|pod| pod.contains("-node-agent-")).collect()
+}
+
+/// Where the aggregators hear agents.
+pub(crate) fn aggregators(cluster: &Cluster) -> Result<Vec<String>> {
+    let pods = cluster.get(&["pods", "-n", OWN, "--selector=app.kubernetes.io/component=aggregator"])?;
+    let pods = pods["items"].as_array().context("a list of pods")?;
+    let addresses: Vec<_> = pods.iter().filter_map(|pod| pod["status"]["podIP"].as_str()).collect();
+    ensure!(!addresses.is_empty(), "no aggregator has an address");
+    Ok(addresses.into_iter().map(|address| format!("{address}:8443")).collect())
+}
+
+/// The CAs that agents trust.
+pub(crate) fn trusted(cluster: &Cluster) -> Result<String> {
+    let map = cluster.get(&["-n", OWN, &format!("configmap/{OWN}-trust")])?;
+    Ok(map["data"]["ca.crt"].as_str().context("no CA is published")?.to_owned())
 }
 
 /// The pods are those from before, and none was restarted.

@@ -2,12 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
+use process::tls::{ClientTls, server_name};
 use tocsin_tests::cluster::Cluster;
 use tocsin_tests::receiver::{Received, Receiver};
+use tokio::net::TcpStream;
 use tokio::runtime::Runtime;
 
-use super::LIMIT;
+use super::{LIMIT, OWN};
 
 /// The ingestion API's path.
 pub(crate) const INGEST: &str = "/v1/issues";
@@ -48,6 +50,16 @@ impl Outside {
         let unfrozen = self.receiver.unfrozen();
         ensure!(unfrozen.is_empty(), "not the same under one key: {unfrozen:?}");
         Ok(())
+    }
+
+    /// Whether who trusts these CAs alone accepts what is shown at this address, as agents do.
+    pub(crate) fn accepts(&self, authorities: &str, address: &str) -> Result<()> {
+        let tls = ClientTls::from_pem(authorities.as_bytes())?;
+        let name = server_name(&format!("{OWN}-aggregator.{OWN}.svc"))?;
+        self.runtime.block_on(async {
+            let stream = TcpStream::connect(address).await?;
+            tls.connect(name, stream).await.map(drop).with_context(|| format!("what {address} shows"))
+        })
     }
 
     /// Waits until it has refused something about this owner for its token.
