@@ -10,6 +10,7 @@ mod dedupe;
 mod figures;
 mod latency;
 mod memory;
+mod sizes;
 
 use std::process::ExitCode;
 
@@ -18,8 +19,13 @@ use figures::Figures;
 /// A bench: its name, and what it measures.
 type Bench = (&'static str, fn(&mut Figures) -> anyhow::Result<()>);
 
-const BENCHES: &[Bench] =
-    &[("codec", codec::run), ("dedupe", dedupe::run), ("latency", latency::run), ("memory", memory::run)];
+const BENCHES: &[Bench] = &[
+    ("codec", codec::run),
+    ("dedupe", dedupe::run),
+    ("latency", latency::run),
+    ("memory", memory::run),
+    ("sizes", sizes::run),
+];
 
 fn main() -> anyhow::Result<ExitCode> {
     let wanted: Vec<String> = std::env::args().skip(1).collect();

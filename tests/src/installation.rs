@@ -15,6 +15,7 @@ mod configuration;
 mod consultation;
 mod metrics;
 mod replicas;
+mod sessions;
 mod versions;
 
 use std::collections::BTreeMap;
@@ -81,6 +82,8 @@ pub struct Installation {
     is_hidden: bool,
     /// Without agents, and restricted to these namespaces, if to any; `None` with agents.
     alone: Option<Vec<String>>,
+    /// Between heartbeats.
+    heartbeat: &'static str,
     folder: TempDir,
     programs: Programs,
     runtime: Runtime,
@@ -204,6 +207,7 @@ impl Installation {
             proxied: Proxied::default(),
             is_hidden: false,
             alone: alone.map(|names| names.iter().map(ToString::to_string).collect()),
+            heartbeat: "1s",
             folder,
             programs,
             runtime,
@@ -357,12 +361,6 @@ impl Installation {
             text.matches("\"bodies\":").count() == issues && text.matches("\"bodies\":{}").count() == issues
         };
         self.block_on(self.cluster.until("the journal has no body", LIMIT, is_confirmed))
-    }
-
-    /// The CAs that agents read.
-    pub fn published_authorities(&self) -> Option<String> {
-        let map = self.cluster.object(&path_of("configmaps", CONFIG_MAP))?;
-        map["data"]["ca.crt"].as_str().map(str::to_owned)
     }
 
     /// The receiver wants another token from now on; the aggregator has the old one.

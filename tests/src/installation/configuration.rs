@@ -23,7 +23,7 @@ impl Installation {
         json!({
             "clusterName": CLUSTER_NAME,
             "proxy": proxy,
-            "agents": {"heartbeat": "1s", "enabled": self.alone.is_none()},
+            "agents": {"heartbeat": self.heartbeat, "enabled": self.alone.is_none()},
             "restrictToNamespaces": self.alone,
             "rules": rules,
             "sinks": {"outside": {
