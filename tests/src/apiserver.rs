@@ -69,6 +69,8 @@ pub struct Options {
     pub fresh_wait: Duration,
     /// Whether clients must present a known token.
     pub authenticate: bool,
+    /// Whether a TokenReview names the node of the pod that a token is bound to (KEP-4193); before v1.30 none does.
+    pub names_nodes: bool,
     /// Whether it knows the `drop=metadata.managedFields` parameter of `Accept`; v1.36 does not.
     pub drop_managed_fields: bool,
 }
@@ -105,6 +107,7 @@ impl Default for Options {
             bookmark_period: Duration::from_mins(1),
             fresh_wait: Duration::from_secs(3),
             authenticate: false,
+            names_nodes: true,
             drop_managed_fields: false,
         }
     }

@@ -119,10 +119,13 @@ impl Installation {
     /// A cluster of these nodes, an aggregator that goes by these `rules` of its configuration, and all agents, each with
     /// its session open and its watch up. No limit holds back what is told.
     pub fn start(programs: Programs, nodes: &[&str], rules: &Value) -> Result<Self> {
-        let mut installation = Self::prepare(programs, nodes, rules, None)?;
-        installation.start_aggregator()?;
-        installation.start_agents(nodes)?;
-        Ok(installation)
+        Self::prepare(programs, nodes, rules, None)?.run(nodes)
+    }
+
+    /// The same on a server whose TokenReviews name no nodes.
+    pub fn start_on_older_server(programs: Programs, nodes: &[&str], rules: &Value) -> Result<Self> {
+        let server = apiserver::Options { names_nodes: false, ..server() };
+        Self::prepare_on(server, programs, nodes, rules, None)?.run(nodes)
     }
 
     /// The same through a proxy, which wants the credentials that the file names if there are any: `name:password`.
@@ -133,9 +136,7 @@ impl Installation {
         installation.replace_proxy_credentials("")?;
         installation.proxied = proxied;
         installation.write_files(rules)?;
-        installation.start_aggregator()?;
-        installation.start_agents(nodes)?;
-        Ok(installation)
+        installation.run(nodes)
     }
 
     /// Another way in the aggregator's configuration, which it takes over for the first time.
@@ -177,9 +178,18 @@ impl Installation {
 
     /// The cluster and who is told, and no process yet.
     fn prepare(programs: Programs, nodes: &[&str], rules: &Value, alone: Option<&[&str]>) -> Result<Self> {
+        Self::prepare_on(server(), programs, nodes, rules, alone)
+    }
+
+    fn prepare_on(
+        server: apiserver::Options,
+        programs: Programs,
+        nodes: &[&str],
+        rules: &Value,
+        alone: Option<&[&str]>,
+    ) -> Result<Self> {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
-        let options = apiserver::Options { authenticate: true, ..apiserver::Options::default() };
-        let cluster = runtime.block_on(ApiServer::start(options))?;
+        let cluster = runtime.block_on(ApiServer::start(server))?;
         let outside = runtime.block_on(Receiver::start())?;
         outside.require_token(TOKEN);
         cluster.add_namespace(NAMESPACE);
@@ -214,6 +224,12 @@ impl Installation {
         };
         installation.write_files(rules)?;
         Ok(installation)
+    }
+
+    fn run(mut self, nodes: &[&str]) -> Result<Self> {
+        self.start_aggregator()?;
+        self.start_agents(nodes)?;
+        Ok(self)
     }
 
     fn start_agents(&mut self, nodes: &[&str]) -> Result<()> {
@@ -460,6 +476,11 @@ impl Installation {
     fn option(&self, option: &str, file: &str) -> String {
         format!("{option}={}", self.path(file).display())
     }
+}
+
+/// A server that lets in whom it knows.
+fn server() -> apiserver::Options {
+    apiserver::Options { authenticate: true, ..apiserver::Options::default() }
 }
 
 /// An object without data, as the chart creates it.

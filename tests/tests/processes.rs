@@ -5,6 +5,8 @@
 
 #[path = "processes/alone.rs"]
 mod alone;
+#[path = "processes/older_server.rs"]
+mod older_server;
 #[path = "processes/proxy.rs"]
 mod proxy;
 #[path = "processes/secret_address.rs"]

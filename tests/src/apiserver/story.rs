@@ -237,7 +237,7 @@ impl ApiServer {
         let identity = Identity::service_account(&pod.namespace, service_account).for_audience(audience);
         let identity = identity.bound_to_pod(&pod.name, uid);
         let node = object["spec"]["nodeName"].as_str().unwrap_or_default();
-        self.issue_token(identity.on_node(node))
+        self.issue_token(if self.inner.options.names_nodes { identity.on_node(node) } else { identity })
     }
 
     /// The time of what the API server and controllers write.
