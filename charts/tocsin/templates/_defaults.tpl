@@ -105,3 +105,17 @@ networkPolicy.metricsFrom: []
 networkPolicy.extraEgress: []
 extraManifests: []
 {{- end -}}
+
+{{/* Every kind of issue. */}}
+{{- define "tocsin.kinds" -}}
+- CrashLoopBackOff
+- ImagePull
+- OOMKilled
+- NotReady
+- PodFailed
+- Evicted
+- StuckTerminating
+- Unschedulable
+- NodeNotReady
+- AgentSilent
+{{- end -}}

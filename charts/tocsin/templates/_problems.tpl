@@ -65,7 +65,15 @@
 
 {{- range $name, $sink := include "tocsin.sinks" . | fromYaml -}}
   {{- $path := ternary "ingest" (printf "sinks.%s" $name) (and (eq $name "ingest") (not (hasKey $.sinks "ingest"))) -}}
-  {{- if eq $sink.type "stdout" -}}
+  {{- $types := list "webhook" "ingest" "stdout" -}}
+  {{- if not (has ($sink.type | default "") $types) -}}
+    {{- $fix := "set it to webhook (one record a request), ingest (batches) or stdout" -}}
+    {{- if $sink.type -}}
+      {{- $problems = append $problems (printf "%s.type: there is no type %s: %s; what chats and pagers want is not sent, so put something of yours between" $path $sink.type $fix) -}}
+    {{- else -}}
+      {{- $problems = append $problems (printf "%s.type is missing: %s" $path $fix) -}}
+    {{- end -}}
+  {{- else if eq $sink.type "stdout" -}}
     {{- range $key := list "url" "token" "existingSecret" "existingSecretUrlKey" "timeout" -}}
       {{- if get $sink $key -}}
         {{- $problems = append $problems (printf "%s.%s means nothing to a sink of type stdout: leave it out" $path $key) -}}
@@ -96,14 +104,20 @@
   {{- $problems = concat $problems (include "tocsin.problems.span" (dict "path" (printf "%s.timeout" $path) "span" $sink.timeout "least" "1s" "most" "1m") | fromYamlArray) -}}
 {{- end -}}
 
+{{- $kinds := include "tocsin.kinds" . | fromYamlArray -}}
 {{- range $kind, $rule := .rules -}}
+  {{- if not (has $kind $kinds) -}}
+    {{- $problems = append $problems (printf "rules.%s: there is no such kind: there are %s" $kind (join ", " $kinds)) -}}
+  {{- else -}}
   {{- range $key := list "sustain" "hold" -}}
-    {{- $problems = concat $problems (include "tocsin.problems.span" (dict "path" (printf "rules.%s.%s" $kind $key) "span" (get $rule $key) "least" "0s" "most" "24h") | fromYamlArray) -}}
+    {{- $problems = concat $problems (include "tocsin.problems.span" (dict "path" (printf "rules.%s.%s" $kind $key) "span" (index ($rule | default dict) $key) "least" "0s" "most" "24h") | fromYamlArray) -}}
+  {{- end -}}
   {{- end -}}
 {{- end -}}
 {{- range $key, $limits := dict "heartbeat" (list "1s" "150s") "session" (list "1m" "24h") "resync" (list "0s" "1h") -}}
   {{- $problems = concat $problems (include "tocsin.problems.span" (dict "path" (printf "reporting.%s" $key) "span" (get $.reporting $key) "least" (first $limits) "most" (last $limits)) | fromYamlArray) -}}
 {{- end -}}
+{{- $problems = concat $problems (include "tocsin.problems.span" (dict "path" "ingest.timeout" "span" .ingest.timeout "least" "1s" "most" "1m") | fromYamlArray) -}}
 {{- toYaml $problems -}}
 {{- end -}}
 
@@ -141,12 +155,16 @@ yes
 
 {{/* Whether a span is within its bounds: {path, span, least, most}. A list of no or one sentence. */}}
 {{- define "tocsin.problems.span" -}}
-{{- $span := .span | default .least -}}
+{{- $span := ternary .least .span (kindIs "invalid" .span) -}}
+{{- if not (and (kindIs "string" $span) (regexMatch "^([0-9]{1,9}(ms|s|m|h|d))+$" ($span | toString))) -}}
+- {{ printf "%s: expected a duration with its unit, for example 30s, 5m or 1h, found %v" .path $span | quote }}
+{{- else -}}
 {{- $millis := include "tocsin.milliseconds" $span | int64 -}}
 {{- if or (lt $millis (include "tocsin.milliseconds" .least | int64)) (gt $millis (include "tocsin.milliseconds" .most | int64)) -}}
 - {{ printf "%s must be from %s to %s, found %s" .path .least .most $span | quote }}
 {{- else -}}
 []
+{{- end -}}
 {{- end -}}
 {{- end -}}
 

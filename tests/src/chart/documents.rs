@@ -13,9 +13,12 @@ pub(super) fn defaults(entries: &[Entry]) -> String {
     let lines =
         entries.iter().filter(|entry| !entry.is_block()).map(|entry| format!("{}: {}\n", entry.path, entry.default));
     let lines: String = lines.collect();
+    let kinds = Kind::all().map(|kind| format!("- {}\n", kind.name())).collect::<Vec<_>>().concat();
     format!(
         "{{{{/* The default of each value by its path: made from values.yaml by `make chart-docs`. */}}}}\n\
-         {{{{- define \"tocsin.defaults\" -}}}}\n{lines}{{{{- end -}}}}\n"
+         {{{{- define \"tocsin.defaults\" -}}}}\n{lines}{{{{- end -}}}}\n\n\
+         {{{{/* Every kind of issue. */}}}}\n\
+         {{{{- define \"tocsin.kinds\" -}}}}\n{kinds}{{{{- end -}}}}\n"
     )
 }
 
