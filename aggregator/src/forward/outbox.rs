@@ -282,9 +282,9 @@ impl Outbox {
         }
     }
 
-    /// The token or another credential has changed: it is worth trying again at once.
+    /// The token, the address or another credential has changed: it is worth trying again at once.
     pub fn on_credentials_changed(&mut self, now: Time) {
-        if self.health == Health::Unauthorized {
+        if self.health != Health::Working {
             self.not_before = now;
         }
     }

@@ -92,7 +92,7 @@ impl Senders {
         let token = sink.clone();
         tokio::select! {
             () = self.send(&name, sink) => {}
-            () = self.follow_token(&name, &token) => {}
+            () = self.follow_credentials(&name, &token) => {}
         }
         if token.has_changed().is_err() {
             self.attempts.end(&name);
@@ -195,13 +195,13 @@ impl Senders {
         self.phases.flushing().await;
     }
 
-    /// Looks at the token file while the sink does not know us: a new token is tried at once. Never returns.
-    async fn follow_token(&self, name: &Arc<str>, sink: &Current) {
+    /// Looks at the files of its token and its address while the sink does not work: new ones are tried at once. Never returns.
+    async fn follow_credentials(&self, name: &Arc<str>, sink: &Current) {
         loop {
             self.core.clock().sleep(TOKEN_POLL).await;
             let health = self.core.quietly(|pipeline, _| pipeline.outboxes().get(name).map(Outbox::health));
             let sink = Arc::clone(&sink.borrow());
-            if health == Some(Health::Unauthorized) && sink.has_new_credentials().await {
+            if health.is_some_and(|health| health != Health::Working) && sink.has_new_credentials().await {
                 self.core.with(|pipeline, now| pipeline.on_credentials_changed(name, now));
             }
         }

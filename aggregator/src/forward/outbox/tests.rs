@@ -216,6 +216,19 @@ fn a_refused_token_holds_everything_until_it_changes() {
 }
 
 #[test]
+fn a_sink_that_fails_is_tried_at_once_when_its_address_changes() {
+    for outcome in [Outcome::Failed, Outcome::Throttled(Some(Duration::from_mins(5)))] {
+        let mut sink = Sink::unlimited();
+        sink.say("a", 1, FIRING);
+        sink.check_sends(&["a.1"]);
+        sink.answers(outcome);
+        assert!(sink.waits_until() > Some(START));
+        sink.outbox.on_credentials_changed(START);
+        sink.check_sends(&["a.1"]);
+    }
+}
+
+#[test]
 fn one_record_that_is_refused_is_found_and_the_rest_goes_through() {
     let mut sink = Sink::unlimited();
     for number in 0..10 {
