@@ -50,7 +50,7 @@
       "restrictToNamespaces" (ternary $settings.rbac.namespaceRestriction.namespaces list $settings.rbac.namespaceRestriction.enabled)
       "watchNamespaces" $settings.watchNamespaces
       "excludeNamespaces" $settings.excludeNamespaces
-      "systemNamespaces" $settings.systemNamespaces
+      "systemNamespaces" ($settings.systemNamespaces | default "off")
       "rules" $settings.rules
       "agents" (merge (dict
         "enabled" $settings.hasAgents

@@ -65,6 +65,9 @@
 
 {{- range $name, $sink := include "tocsin.sinks" . | fromYaml -}}
   {{- $path := ternary "ingest" (printf "sinks.%s" $name) (and (eq $name "ingest") (not (hasKey $.sinks "ingest"))) -}}
+  {{- if not (regexMatch "^[a-z0-9]([-a-z0-9]{0,38}[a-z0-9])?$" $name) -}}
+    {{- $problems = append $problems (printf "%s: a sink cannot be called that: use a-z, 0-9 and -, a letter or a digit first and last, and at most 40 characters" $path) -}}
+  {{- end -}}
   {{- $types := list "webhook" "ingest" "stdout" -}}
   {{- if not (has ($sink.type | default "") $types) -}}
     {{- $fix := "set it to webhook (one record a request), ingest (batches) or stdout" -}}

@@ -137,8 +137,8 @@ fn bounded(path: &str, schema: &Value, found: &mut Vec<Bounded>) {
     for (key, schema) in schema["properties"].as_object().into_iter().flatten() {
         bounded(&below(key), schema, found);
     }
-    for schema in schema["patternProperties"].as_object().into_iter().flat_map(|patterns| patterns.values()) {
-        bounded(&below("team"), schema, found);
+    if schema["additionalProperties"].is_object() {
+        bounded(&below("team"), &schema["additionalProperties"], found);
     }
     if let (Value::Number(least), Value::Number(most)) = (&schema["minimum"], &schema["maximum"]) {
         found.push(Bounded { path: path.to_owned(), least: least.to_string(), most: most.to_string() });

@@ -122,12 +122,14 @@ fn the_readme_has_a_row_for_every_value_of_a_sink_and_of_a_rule() {
         let entry = entries.iter().find(|entry| entry.path == path).expect("there is such a value");
         entry.schema.clone().expect("it says what it may be")
     };
-    let sinks = schema("sinks")["patternProperties"].as_object().and_then(|all| all.values().next()).cloned();
-    assert_eq!(rows_of("sinks.<name>"), properties(&sinks.expect("a sink")));
+    assert_eq!(rows_of("sinks.<name>"), properties(&schema("sinks")["additionalProperties"]));
     let rule = properties(&schema("rules")["properties"]["AgentSilent"]);
     let thresholds = ["intervals", "youngSeconds"].map(str::to_owned).into();
     let named = ["<threshold>".to_owned()].into();
     assert_eq!(rows_of("rules.<kind>"), &(&rule - &thresholds) | &named);
+    for (threshold, _) in rules::Kind::all().flat_map(|kind| kind.row().thresholds) {
+        assert!(readme.contains(&format!("\n- `{threshold}`: ")), "{threshold} is explained nowhere");
+    }
 }
 
 /// The README's table shows a value without what is around it in `values.yaml`.

@@ -30,7 +30,6 @@ fn a_typo_fails_with_its_name() {
 fn a_value_of_the_wrong_form_fails_with_its_path() {
     for (set, path) in [
         ("ingest.minSeverity=high", "/ingest/minSeverity"),
-        ("sinks.Team.type=stdout", "/sinks"),
         ("rules.CrashLoopBackOff.restarts=many", "/rules/CrashLoopBackOff/restarts"),
         ("watchNamespaces={Team_A}", "/watchNamespaces/0"),
         ("systemNamespaces=some", "/systemNamespaces"),
@@ -49,6 +48,10 @@ fn what_cannot_work_together_fails_with_the_fix() {
         (
             &["global.imageRegistry=https://registry.example.com"][..],
             "global.imageRegistry: \"https://registry.example.com\" is no registry: write host, port and path without a scheme, for example registry.example.com:5000/mirror",
+        ),
+        (
+            &["sinks.Team.type=stdout"],
+            "sinks.Team: a sink cannot be called that: use a-z, 0-9 and -, a letter or a digit first and last, and at most",
         ),
         (&["logLevel=loud"], "logLevel: there is no level \"loud\": use error, warn, info, debug or trace"),
         (
@@ -285,10 +288,33 @@ fn the_proxys_secret_is_mounted_as_a_folder_and_the_notes_say_how_sinks_are_reac
     assert!(!notes.contains("Without effect"), "{notes}");
 }
 
+/// A file's `off` is not a text: YAML 1.1 has it for false.
+#[test]
+fn namespaces_of_the_system_can_be_turned_off_without_quotes() {
+    let told = |sets: &[&str]| config(&rendered(&with(sets)))["systemNamespaces"].clone();
+    assert_eq!(told(&["systemNamespaces=false"]), json!("off"));
+    assert_eq!(told(&["systemNamespaces=off"]), json!("off"));
+    assert_eq!(told(&[]), json!("critical"));
+}
+
 #[test]
 fn the_notes_say_once_that_something_has_no_effect_or_is_scraped_twice() {
     let said = |sets: &[&str], says: &str| notes(&with(sets)).matches(says).count();
-    assert_eq!(said(&["gatewayUrl=https://x.example"], "gatewayUrl"), 1);
+    for (sets, says) in [
+        (&["gatewayUrl=https://x.example"][..], "gatewayUrl: "),
+        (
+            &["rbac.namespaceRestriction.namespaces={shop}"],
+            "the whole cluster is watched, as rbac.namespaceRestriction",
+        ),
+        (&["existingSecretKey=key"], "existingSecretKey: there is no existingSecret."),
+        (&[HOOK, "sinks.team.existingSecretKey=key"], "sinks.team.existingSecretKey: it has no existingSecret."),
+        (&["metrics.podMonitor.enabled=true", "nodeAgent.enabled=false"], "metrics.podMonitor: there are no agents."),
+    ] {
+        let with_it =
+            [sets, &["sinks.team.url=https://hooks.example.com"][..usize::from(sets.contains(&HOOK))]].concat();
+        assert_eq!((said(&with_it, says), said(&with_it, "Without effect")), (1, 1), "{says}");
+    }
+    assert_eq!(said(&["metrics.podMonitor.enabled=true"], "Without effect"), 0);
     let twice = "scrapes twice";
     assert_eq!(said(&["metrics.scrapeAnnotations=true", "metrics.serviceMonitor.enabled=true"], twice), 1);
     assert_eq!(said(&["metrics.scrapeAnnotations=true", "metrics.podMonitor.enabled=true"], twice), 1);
