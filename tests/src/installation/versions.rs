@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use anyhow::{Context as _, Result};
 use serde_json::Value;
 
-use super::Installation;
+use super::{Installation, LIMIT};
 use crate::processes::{Process, Programs};
 
 impl Installation {
@@ -14,14 +14,22 @@ impl Installation {
         self.programs = programs;
     }
 
-    /// Of each node that has opened a session with this aggregator, the version that its last one is in.
-    pub fn versions(&self) -> Result<BTreeMap<String, u64>> {
-        let lines = self.aggregator.as_ref().map(Process::lines).context("there is no aggregator")?;
-        let opened = lines.iter().filter_map(|line| {
-            let line: Value = serde_json::from_str(line).ok()?;
-            let session = line["message"] == "session_opened";
-            session.then(|| Some((line["node"].as_str()?.to_owned(), line["version"].as_u64()?)))?
-        });
-        Ok(opened.collect())
+    /// Waits until the last session of each node with this aggregator is in this version. The aggregator's line about it may
+    /// come after the agent's.
+    pub fn until_versions(&self, expected: &BTreeMap<String, u64>) -> Result<()> {
+        let aggregator = self.aggregator.as_ref().context("there is no aggregator")?;
+        let agreed = aggregator
+            .until("sessions in these versions", LIMIT, || Ok((versions(aggregator) == *expected).then_some(())));
+        agreed.with_context(|| format!("expected {expected:?}, found {:?}\n{}", versions(aggregator), self.tails()))
     }
+}
+
+/// Of each node that has opened a session with this aggregator, the version that its last one is in.
+fn versions(aggregator: &Process) -> BTreeMap<String, u64> {
+    let opened = aggregator.lines().into_iter().filter_map(|line| {
+        let line: Value = serde_json::from_str(&line).ok()?;
+        let session = line["message"] == "session_opened";
+        session.then(|| Some((line["node"].as_str()?.to_owned(), line["version"].as_u64()?)))?
+    });
+    opened.collect()
 }

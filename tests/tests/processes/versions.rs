@@ -1,7 +1,5 @@
 //! Two versions of the report format: of a build for tests, which speaks the next one, too, the present one is the predecessor.
 
-use std::collections::BTreeMap;
-
 use super::*;
 
 /// As for a rollout of the DaemonSet, and a rollback of the aggregator in the midst of it.
@@ -40,8 +38,5 @@ fn agents_of_two_versions_report_side_by_side_and_follow_an_aggregator_that_is_r
 
 /// These are the versions of the sessions, in the order of the nodes.
 fn agreed(installation: &Installation, versions: [u64; 2]) -> Result<()> {
-    let expected: BTreeMap<_, _> = NODES.iter().map(ToString::to_string).zip(versions).collect();
-    let found = installation.versions()?;
-    ensure!(found == expected, "expected {expected:?}, found {found:?}\n{}", installation.tails());
-    Ok(())
+    installation.until_versions(&NODES.iter().map(ToString::to_string).zip(versions).collect())
 }
