@@ -1,11 +1,12 @@
-//! Restricted to namespaces, without any right in the whole cluster, and with tokens in a Secret of the user's own.
+//! By helm 3, restricted to namespaces, without any right in the whole cluster, and with tokens in a Secret of the user's own.
 
 use anyhow::{Context as _, Result, ensure};
 use serde_json::json;
+use tocsin_tests::chart::Helm;
 use tocsin_tests::cluster::Cluster;
 
 use super::day_by_day::mend;
-use super::installation::{helm, pods, same, these_pods_when_ready};
+use super::installation::{helm_of, pods, same, these_pods_when_ready};
 use super::outside::{FORMER_TEAM, INGEST, Outside, TOKEN};
 use super::{BROKEN, LIMIT, NAMESPACE, OWN, RESTRICTED_TO, TEST, deployment, deployment_in, doctor};
 
@@ -28,14 +29,14 @@ pub(crate) fn restricted_to_namespaces_it_tells_of_these_alone(
     let (ingest, team) = (format!("existingSecret={SECRET}"), format!("sinks.team.existingSecret={SECRET}"));
     let tokens = ["--set", "token=", "--set", &ingest, "--set", "existingSecretKey=token"];
     let of_team = ["--set", "sinks.team.token=", "--set", &team];
-    helm(cluster, &[&["install"], release, values, &restricted, &tokens, &of_team].concat())?;
+    helm_of(Helm::Three, cluster, &[&["install"], release, values, &restricted, &tokens, &of_team].concat())?;
     let installed = these_pods_when_ready(cluster, 2)?;
     for kind in ["clusterroles", "clusterrolebindings"] {
         let of_release = format!("--selector=app.kubernetes.io/instance={OWN}");
         let there = cluster.kubectl(&["get", kind, &of_release, "-o", "name"])?;
         ensure!(there.is_empty(), "rights in the whole cluster: {there}");
     }
-    helm(cluster, &TEST).with_context(|| doctor(cluster))?;
+    helm_of(Helm::Three, cluster, &TEST).with_context(|| doctor(cluster))?;
 
     // First where it does not look: had it been told, it would be there before the other.
     cluster.apply(&deployment("elsewhere", Cluster::BUSYBOX_IMAGE, BROKEN).to_string())?;
@@ -51,7 +52,7 @@ pub(crate) fn restricted_to_namespaces_it_tells_of_these_alone(
     let over = [(INGEST, "watched", "resolved"), (FORMER_TEAM, "watched", "resolved")];
     outside.hears(&over).context("with the token that was applied")?;
     same(&installed, &pods(cluster)?)?;
-    helm(cluster, &["uninstall", OWN, "--namespace", OWN, "--wait"])?;
+    helm_of(Helm::Three, cluster, &["uninstall", OWN, "--namespace", OWN, "--wait"])?;
     cluster.kubectl(&["delete", "secret", SECRET, "-n", OWN]).map(drop)
 }
 
