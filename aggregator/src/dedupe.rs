@@ -21,7 +21,7 @@ mod shed;
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
-use rules::{Finding, FindingId, Owner, Severity, State, Time};
+use rules::{Finding, FindingId, Incarnation, Owner, Severity, State, Time};
 use wire::Entry;
 
 use self::accounts::Accounts;
@@ -44,6 +44,8 @@ pub enum Effect {
     Verify(Check),
     /// A full report of that observer is needed.
     NeedFull(Observer),
+    /// An episode is over for every sink that was to hear of it: its number, its last revision, and when it ended.
+    Over(Arc<IssueKey>, Incarnation, u32, Option<Time>),
     /// For the log: an issue has changed.
     Changed(Arc<IssueKey>, Change),
 }
@@ -140,9 +142,15 @@ impl Dedupe {
     /// Goes by other settings from now on. A sink that is new hears of what is open; one that is no more keeps nothing waiting.
     pub fn configure(&mut self, settings: Arc<Settings>, now: Time) {
         self.settings = settings;
-        let keys: Vec<_> = self.issues.keys().cloned().collect();
-        for key in keys {
-            self.change(&key, now, |dedupe| dedupe.reroute(&key, now));
+        let keys: Vec<_> = self.issues.keys().map(|key| (Arc::clone(key), self.stands(key))).collect();
+        for (key, _) in &keys {
+            self.reroute(key);
+        }
+        for (key, stood) in keys {
+            self.proceed(&key, now);
+            self.decide_held(&key, now);
+            self.proceed(&key, now);
+            self.has_changed(&key, stood, now);
         }
     }
 

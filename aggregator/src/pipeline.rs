@@ -246,6 +246,12 @@ impl Pipeline {
         &self.dedupe
     }
 
+    /// For the breaker's test.
+    #[cfg(test)]
+    pub(crate) fn dedupe_mut(&mut self) -> &mut Dedupe {
+        &mut self.dedupe
+    }
+
     /// These nodes are there, and no others.
     pub fn on_nodes_known(&mut self, nodes: &BTreeSet<Arc<str>>, now: Time) {
         self.dedupe.on_nodes_known(nodes, now);
@@ -308,6 +314,9 @@ impl Pipeline {
                     }
                     Effect::Verify(check) => self.checks.push(check),
                     Effect::NeedFull(observer) => self.sessions.need_full(&observer, NeedFull::CauseEnded),
+                    Effect::Over(issue, episode, revision, ended) => {
+                        self.told_log.on_over(&issue, (episode, revision), ended);
+                    }
                     Effect::Changed(issue, change) => self.changes.push((issue, change)),
                 }
             }

@@ -20,14 +20,14 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rules::Time;
+use rules::{Incarnation, Time};
 
 use self::encode::{Header, Line, shard_of};
 pub use self::encode::{Kept, Unreadable};
 pub use self::entry::{Body, Entry, Standing};
 use crate::dedupe::issue::Example;
 use crate::dedupe::{Issue, IssueKey};
-use crate::forward::outbox::{Fate, Record};
+use crate::forward::outbox::{Fate, Intent, Record, Status};
 
 /// What was told of every issue, and which of it stands where a successor finds it.
 #[derive(Debug)]
@@ -178,6 +178,17 @@ impl ToldLog {
             match fate {
                 Fate::Delivered => standing.told = Some(body.intent),
                 Fate::Quarantined => standing.refused = true,
+            }
+        });
+    }
+
+    /// That episode, at that revision, is over for every sink that was to hear of it, also where nothing left to say so: those
+    /// that were told it are gone, or have refused it.
+    pub fn on_over(&mut self, issue: &Arc<IssueKey>, (episode, revision): (Incarnation, u32), ended: Option<Time>) {
+        self.change(issue, |entry| {
+            if entry.intent.episode == episode && entry.intent.status == Status::Firing {
+                entry.intent = Intent { revision, status: Status::Resolved, ..entry.intent };
+                entry.ended = ended;
             }
         });
     }

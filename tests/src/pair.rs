@@ -20,7 +20,7 @@ use std::time::Duration;
 
 use rules::{Config, Time};
 use serde_json::Value;
-use tocsin_aggregator::dedupe::Checked;
+use tocsin_aggregator::dedupe::{Check, Checked};
 use tocsin_aggregator::forward::outbox::{Outcome, Record};
 use tocsin_aggregator::pipeline::Pipeline;
 use tocsin_aggregator::settings::{Cluster, Settings, SinkSettings};
@@ -53,6 +53,10 @@ pub struct Pair {
     pub cabinet: Option<Cabinet>,
     /// How it goes when who stands in for an agent lists the pods of its node.
     pub looks: Looks,
+    /// Whether pods are read late.
+    pub reads_late: bool,
+    /// The pods that have yet to be read.
+    unread: Vec<Check>,
     settings: Settings,
     watch: aggregator::Watch,
     now: Time,
@@ -96,7 +100,7 @@ pub struct Told {
 /// The required sink of every story.
 pub const SINK: &str = "outside";
 /// The one that is not.
-const ASIDE: &str = "aside";
+pub const ASIDE: &str = "aside";
 
 impl Pair {
     /// A cluster with these nodes, each with a ready agent, everything in session and nothing wrong.
@@ -139,6 +143,16 @@ impl Pair {
         self.agents.clear();
     }
 
+    /// Agents are turned on while the aggregator lives; none of them has started yet.
+    pub fn turn_agents_on(&mut self) {
+        self.watch.is_alone = false;
+        let now = self.now;
+        if let Some(aggregator) = &mut self.aggregator {
+            aggregator.turn_agents_on(&self.settings, &self.world, now);
+        }
+        self.settle();
+    }
+
     /// The same cluster before anything of ours runs in it.
     pub fn before_installation(nodes: &[&str]) -> Self {
         let sink = SinkSettings { rate_per_minute: None, ..SinkSettings::default() };
@@ -161,6 +175,8 @@ impl Pair {
             aside: Outbound::default(),
             cabinet: None,
             looks: Looks::AtOnce,
+            reads_late: false,
+            unread: Vec::new(),
             settings,
             watch: aggregator::Watch::default(),
             now: START,
@@ -192,6 +208,7 @@ impl Pair {
 
     /// Kills the aggregator: its memory is gone.
     pub fn kill_aggregator(&mut self) {
+        self.unread.clear();
         self.aggregator = None;
     }
 
@@ -343,6 +360,11 @@ impl Pair {
         self.reload();
     }
 
+    /// Which sinks there are.
+    pub fn sinks(&self) -> &BTreeMap<Arc<str>, SinkSettings> {
+        &self.settings.sinks
+    }
+
     fn reload(&mut self) {
         let (settings, now) = (self.settings.clone(), self.now);
         if let Some(aggregator) = &mut self.aggregator {
@@ -405,7 +427,9 @@ impl Pair {
     fn run_aggregator(&mut self) -> bool {
         let Some(aggregator) = &mut self.aggregator else { return false };
         let mut busy = aggregator.detect(&self.world, self.looks, self.now);
-        for check in aggregator.pipeline.take_checks() {
+        self.unread.extend(aggregator.pipeline.take_checks());
+        let read = if self.reads_late { Vec::new() } else { std::mem::take(&mut self.unread) };
+        for check in read {
             let pod = self.world.pod(&check.namespace, &check.pod);
             let is_other = pod.is_some_and(|pod| {
                 pod.spec.node_name != check.node || (!check.uid.is_empty() && pod.meta.uid != check.uid)

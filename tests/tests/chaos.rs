@@ -1,5 +1,8 @@
 //! Random stories in virtual time: whatever happens, in the end the books are closed and the outside knows the present.
 
+#[path = "chaos/sinks.rs"]
+mod sinks;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
@@ -49,6 +52,8 @@ enum Action {
     Stranger(usize),
     Newcomer(usize),
     Looks(Looks),
+    Sinks(u8),
+    ReadsLate(bool),
     Moment(u64),
     Pass(u64),
 }
@@ -66,6 +71,8 @@ struct Mode {
     nodes_die: bool,
     refuses: bool,
     rules_change: bool,
+    sinks_change: bool,
+    reads_late: bool,
     /// How many pods are ill in the end.
     ill: usize,
 }
@@ -76,6 +83,12 @@ const KINDS: &[&str] = &["CrashLoopBackOff", "OOMKilled", "NotReady", "ImagePull
 fn draw(rng: &mut Rng, mode: Mode, pods: usize) -> Action {
     loop {
         let node = rng.usize(..NODES.len());
+        if mode.sinks_change && rng.u8(..6) == 0 {
+            return Action::Sinks(rng.u8(..sinks::CHANGES));
+        }
+        if mode.reads_late && rng.u8(..6) == 0 {
+            return Action::ReadsLate(rng.bool());
+        }
         return match rng.u8(..if mode.stands_in { 26 } else { 24 }) {
             0..7 => {
                 let ill = [
@@ -275,6 +288,8 @@ impl Story {
             Action::Stranger(_) => {}
             Action::Newcomer(index) => self.newcomer(index),
             Action::Looks(looks) => pair.looks = looks,
+            Action::Sinks(how) => self.sinks(how),
+            Action::ReadsLate(late) => pair.reads_late = late,
             Action::Moment(millis) => {
                 pair.pass(Duration::from_millis(millis));
             }
@@ -293,6 +308,10 @@ impl Story {
         }
         self.act(Action::StartAggregator);
         self.pair.looks = Looks::AtOnce;
+        self.pair.reads_late = false;
+        if mode.sinks_change {
+            self.sinks(sinks::AS_AT_FIRST);
+        }
         self.pair.change_rules(|rules| {
             for kind in KINDS {
                 rules.kinds.get_mut(*kind).expect("a kind").enabled = true;
@@ -325,6 +344,9 @@ impl Story {
             assert_eq!(self.pair.count_agents(NODES[node]), 1, "agents of {}", NODES[node]);
         }
         if ill.is_empty() {
+            if mode.sinks_change {
+                self.nothing_is_kept_as_open();
+            }
             self.pair.assert_nothing_is_left();
         }
         for outbox in self.pair.pipeline().outboxes().values() {
@@ -361,16 +383,8 @@ impl Story {
                 assert!(!is_again, "told twice: {}", told.sentence());
             }
         }
-        // It was spared some of the past, but in the end it knows the present.
-        let mut aside: BTreeMap<String, (String, String)> = BTreeMap::new();
-        for told in &self.pair.aside.taken {
-            let text = |field: &str| told.body[field].as_str().expect("a text").to_owned();
-            aside.insert(text("issue"), (text("status"), told.sentence()));
-        }
-        let refuses_aside = story.contains(&Action::Aside(Some(Outcome::Refused)));
-        for (status, sentence) in aside.values().filter(|_| !refuses_aside && !forgets) {
-            let is_ill = ill.iter().any(|pod| sentence.contains(&format!(" {} ", app_of(pod))));
-            assert!(status == "resolved" || is_ill, "aside, never resolved: {sentence}");
+        if !forgets {
+            self.aside_knows_the_present(mode, story, &ill);
         }
         // What a sink refused it has not heard; what an aggregator told that died, the next one does not know of.
         if !refuses && !forgets {
@@ -444,6 +458,8 @@ const CALM: Mode = Mode {
     nodes_die: false,
     refuses: false,
     rules_change: false,
+    sinks_change: false,
+    reads_late: false,
     ill: 0,
 };
 
@@ -481,19 +497,4 @@ fn whatever_the_outside_refuses_nothing_is_left() {
 #[test]
 fn what_is_ill_in_the_end_is_told() {
     tell(Mode { agents_die: true, nodes_die: true, rules_change: true, ill: 3, ..CALM }, 3000);
-}
-
-#[test]
-fn what_is_told_again_under_the_same_incarnation_has_a_key_of_its_own() {
-    let mut pair = Pair::with_nodes(NODES);
-    let template = PodTemplate::new("api", Container::new("app", "registry.example/api:1.8.2"));
-    let deployment = pair.world.deploy("payments", "api", 1, &template, NODES);
-    pair.pass(Duration::from_mins(1));
-    pair.change(|world| world.crash_loop(&deployment.pods[0], 4)).pass(Duration::from_mins(1));
-    for enabled in [false, true] {
-        pair.change_rules(|rules| rules.kinds.get_mut("CrashLoopBackOff").expect("a kind").enabled = enabled);
-        pair.pass(Duration::from_mins(2));
-    }
-    pair.assert_told(&["CrashLoopBackOff api firing", "CrashLoopBackOff api resolved", "CrashLoopBackOff api firing"]);
-    pair.assert_keys_are_stable();
 }

@@ -422,3 +422,15 @@ fn what_happens_before_the_first_session_of_an_agent_is_told_after_it() {
     told.sort();
     assert_eq!(told, ["Evicted n2 firing", "Evicted n2 resolved", "OOMKilled api firing"]);
 }
+
+#[test]
+fn what_is_told_again_under_the_same_incarnation_has_a_key_of_its_own() {
+    let (mut pair, deployment) = with_deployment(1);
+    pair.change(|world| world.crash_loop(&deployment.pods[0], 4)).pass(MINUTE);
+    for enabled in [false, true] {
+        pair.change_rules(|rules| rules.kinds.get_mut("CrashLoopBackOff").expect("a kind").enabled = enabled);
+        pair.pass(2 * MINUTE);
+    }
+    pair.assert_told(&["CrashLoopBackOff api firing", "CrashLoopBackOff api resolved", "CrashLoopBackOff api firing"]);
+    pair.assert_keys_are_stable();
+}

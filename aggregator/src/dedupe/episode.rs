@@ -43,13 +43,17 @@ impl Dedupe {
             None => self.open(key, now),
             Some(Phase::Verifying) => {}
             Some(Phase::Telling) if issue.is_over() && !self.resyncing => self.resolve(key, now),
-            Some(Phase::Telling) => self.finish_telling(key, now),
             Some(Phase::Told) if issue.is_over() && !self.resyncing => self.resolve(key, now),
             // It has become worse: those who know hear of it, and those whom it was not bad enough for.
             Some(Phase::Told) if issue.is_worse() => {
                 self.tell(key, now);
                 self.finish_telling(key, now);
             }
+            Some(Phase::Telling | Phase::Told) if self.has_newcomer(issue) => {
+                self.tell_newcomers(key, now);
+                self.finish_telling(key, now);
+            }
+            Some(Phase::Telling) => self.finish_telling(key, now),
             Some(Phase::Told) => {}
             Some(Phase::Resolving) if !issue.is_over() => {
                 self.tell(key, now);
@@ -95,8 +99,10 @@ impl Dedupe {
     ) {
         let Some(issue) = self.issues.get_mut(key) else { return };
         if let Some(previous) = issue.previous.as_mut().filter(|previous| previous.incarnation == told.episode) {
-            previous.awaiting.remove(sink);
-            issue.previous.take_if(|previous| previous.awaiting.is_empty());
+            if told.revision >= previous.revision {
+                previous.awaiting.remove(sink);
+                self.drop_previous(key);
+            }
             return;
         }
         let Some(episode) = issue.episode.as_mut().filter(|episode| episode.incarnation == told.episode) else {
@@ -244,7 +250,8 @@ impl Dedupe {
         let Some(issue) = self.issues.get_mut(key) else { return };
         let goes_on = issue.members.values().any(Member::is_undecided);
         let ended = issue.episode.take_if(|episode| goes_on || episode.awaiting.is_empty());
-        issue.previous = ended.filter(|ended| !ended.awaiting.is_empty());
+        issue.previous = ended;
+        self.drop_previous(key);
     }
 
     /// What is told of an episode that is over stays known.
@@ -295,6 +302,16 @@ impl Dedupe {
 
     fn decide_queued(&mut self, key: &Arc<IssueKey>, now: Time) {
         self.decide_all(key, Waiting::Queued, Episode::decision_for, now);
+    }
+
+    /// Judges every finding of an issue that is held.
+    pub(super) fn decide_held(&mut self, key: &Arc<IssueKey>, now: Time) {
+        let held = Some(Decision::Pending(Waiting::Held));
+        let members = self.issues.get(key).into_iter().flat_map(|issue| &issue.members);
+        let held: Vec<_> = members.filter(|(_, member)| member.decision == held).map(|(id, _)| id.clone()).collect();
+        for id in held {
+            self.decide(&id, now);
+        }
     }
 
     /// Decides every finding of an issue that waits for `waiting`.

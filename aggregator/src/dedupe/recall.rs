@@ -137,20 +137,13 @@ impl Dedupe {
         self.member(id).is_some_and(|member| member.recalled)
     }
 
-    /// The sinks that have yet to hear the last that was said of an issue, and whether they must.
+    /// The sinks that were given it and have yet to hear the last that was said of it, and whether they must. One that was
+    /// never given it is new, and hears of it under a key of its own.
     fn yet_to_hear(&self, entry: &Entry) -> BTreeMap<Arc<str>, bool> {
-        let heard = |name: &Arc<str>| {
-            let standing = entry.sinks.get(name);
-            standing.is_some_and(|standing| standing.refused || is_up_to_date(standing, &entry.intent))
-        };
-        let concerns = |name: &Arc<str>, floor| match entry.intent.status {
-            Status::Firing => entry.intent.severity >= floor || entry.sinks.contains_key(name),
-            // What it has never heard of is not over for it.
-            Status::Resolved => entry.sinks.contains_key(name),
-        };
-        let sinks = self.settings.sinks.iter();
-        let awaiting = sinks.filter(|(name, sink)| concerns(name, sink.min_severity) && !heard(name));
-        awaiting.map(|(name, sink)| (Arc::clone(name), sink.required)).collect()
+        let given =
+            entry.sinks.iter().filter_map(|(name, standing)| Some((name, standing, self.settings.sinks.get(name)?)));
+        let awaiting = given.filter(|(_, standing, _)| !standing.refused && !is_up_to_date(standing, &entry.intent));
+        awaiting.map(|(name, _, sink)| (Arc::clone(name), sink.required)).collect()
     }
 }
 

@@ -101,7 +101,7 @@ impl Story {
                 match effect {
                     Effect::Settle(member, revision) => self.settled.push((member.finding, revision)),
                     Effect::NeedFull(observer) => self.asked_full.push(observer),
-                    Effect::Changed(..) => {}
+                    Effect::Changed(..) | Effect::Over(..) => {}
                     Effect::Verify(check) => match self.verdict {
                         Some(verdict) => self.dedupe.on_checked(&check, verdict, self.now),
                         None => self.checks.push(check),

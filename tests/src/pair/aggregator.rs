@@ -87,7 +87,29 @@ impl Aggregator {
     /// Goes by other settings from now on.
     pub(super) fn configure(&mut self, settings: Settings, now: Time) {
         self.engine.configure(Arc::clone(&settings.rules));
+        let numbers = |pipeline: &Pipeline| -> BTreeMap<Arc<str>, u64> {
+            pipeline.outboxes().iter().map(|(name, outbox)| (Arc::clone(name), outbox.number())).collect()
+        };
+        let before = numbers(&self.pipeline);
         self.pipeline.configure(settings, now);
+        let after = numbers(&self.pipeline);
+        // What was under way to a sink that is gone, nobody answers for.
+        self.in_flight.retain(|sink| before.get(sink) == after.get(sink));
+    }
+
+    /// As `Observe::configure` does.
+    pub(super) fn turn_agents_on(&mut self, settings: &Settings, world: &World, now: Time) {
+        self.is_alone = false;
+        self.pipeline.on_other_observers(now);
+        self.engine = Engine::new(Observer::Aggregator, Arc::clone(&settings.rules));
+        self.engine.adopt(self.pipeline.dedupe().own_findings(), now);
+        let adopted = self.engine.findings().map(|finding| finding.id).collect();
+        self.pipeline.on_own_adopted(&adopted, now);
+        let nodes: Vec<_> = world.nodes().map(|node| (**node).clone()).collect();
+        self.engine.on_node_relist(&nodes, now);
+        self.engine.on_relist(&world.unscheduled_pods(), now);
+        self.pipeline.on_own_findings(self.engine.changes(), now);
+        self.pipeline.on_nodes_known(&nodes.into_iter().map(|node| node.meta.name).collect(), now);
     }
 
     /// When it has something to do.

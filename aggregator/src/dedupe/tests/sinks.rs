@@ -11,6 +11,15 @@ impl Story {
         self.run()
     }
 
+    /// The sink `picky` refuses what it was handed, and others take it.
+    fn picky_refuses(&mut self) -> &mut Self {
+        for (sink, key, intent) in std::mem::take(&mut self.waiting) {
+            let fate = if &*sink == "picky" { Fate::Quarantined } else { Fate::Delivered };
+            self.dedupe.on_fate(&sink, &key, &intent, fate, self.now);
+        }
+        self.run()
+    }
+
     /// Which sinks have been handed what and have not answered.
     fn handed(&mut self) -> Vec<(Arc<str>, Status)> {
         self.waiting.iter().map(|(sink, _, intent)| (Arc::clone(sink), intent.status)).collect()
@@ -118,4 +127,92 @@ fn when_the_only_sink_goes_before_it_has_heard_the_one_that_comes_hears_of_it_in
     story.sinks(&[("second", any())]);
     assert_eq!(story.handed(), [("second".into(), Status::Firing)]);
     story.sink_answers(Fate::Delivered).accounts(&[(TOLD, 1)]);
+}
+
+#[test]
+fn a_sink_that_is_no_longer_required_keeps_nothing_waiting() {
+    let mut story = Story::with_sinks(&[("dead", any())]);
+    story.sink = None;
+    story.see(mild());
+    story.sinks(&[("dead", SinkSettings { required: false, ..any() })]);
+    story.accounts(&[(TOLD, 1)]);
+}
+
+#[test]
+fn a_sink_that_is_no_longer_required_keeps_no_end_waiting() {
+    let mut story = Story::with_sinks(&[("dead", any())]);
+    story.see(mild());
+    story.sink = None;
+    story.see(cleared(mild()));
+    story.sinks(&[("dead", SinkSettings { required: false, ..any() })]);
+    let mut issues = story.dedupe.issues();
+    let episode = issues.next().and_then(|issue| issue.episode.as_ref()).expect("it has yet to be told");
+    assert_eq!(episode.phase, issue::Phase::Resolved);
+}
+
+#[test]
+fn a_sink_that_is_made_stricter_before_it_heard_keeps_nothing_waiting() {
+    let pager = SinkSettings { min_severity: rules::Severity::Critical, ..any() };
+    let mut story = Story::with_sinks(&[("all", any()), ("dead", any())]);
+    story.sink = None;
+    story.see(mild());
+    for (sink, key, intent) in std::mem::take(&mut story.waiting).into_iter().filter(|waiting| &*waiting.0 == "all") {
+        story.dedupe.on_fate(&sink, &key, &intent, Fate::Delivered, story.now);
+    }
+    story.run();
+    story.sinks(&[("all", any()), ("dead", pager)]);
+    story.accounts(&[(TOLD, 1)]);
+}
+
+#[test]
+fn cause_and_symptom_that_nobody_wanted_are_told_as_if_they_came_together() {
+    let mut worst = std::collections::BTreeSet::new();
+    for index in 0..40 {
+        let mut story = Story::with_sinks(&[]);
+        let name = format!("n{index}");
+        story.see(node("NodeNotReady", &name));
+        // There are no agents: the aggregator sees the pods itself.
+        story.report(&"".into(), vec![pod("NotReady", &name, "api-1")]);
+        story.sinks(&[("all", any())]);
+        worst.insert(story.told.clone().into_iter().map(|t| t.replace(&name, "n")).collect::<Vec<_>>());
+    }
+    let mut story = Story::with_sinks(&[("all", any())]);
+    story.see(node("NodeNotReady", "n"));
+    story.report(&"".into(), vec![pod("NotReady", "n", "api-1")]);
+    assert_eq!(worst.into_iter().collect::<Vec<_>>(), [story.told.clone()]);
+}
+
+#[test]
+fn what_one_sink_refused_and_another_took_is_told() {
+    let mut story = Story::with_sinks(&[("picky", any())]);
+    story.sink = Some(Fate::Quarantined);
+    story.see(mild());
+    story.sink = None;
+    story.sinks(&[("picky", any()), ("second", any())]);
+    story.picky_refuses();
+    story.accounts(&[(TOLD, 1)]);
+}
+
+#[test]
+fn a_cause_that_one_sink_refused_and_another_took_explains_its_symptoms() {
+    let mut story = Story::with_sinks(&[("picky", any())]);
+    story.sink = Some(Fate::Quarantined);
+    story.see(node("NodeNotReady", "n1"));
+    story.sink = None;
+    story.sinks(&[("picky", any()), ("second", any())]);
+    story.picky_refuses();
+    story.told.clear();
+    story.see(pod("NotReady", "n1", "api-1")).told(&[]);
+}
+
+#[test]
+fn what_may_be_over_is_told_to_nobody_new_before_all_observers_have_reported() {
+    let mut story = Story::with_sinks(&[("first", any())]);
+    story.see(mild());
+    story.dedupe.on_other_observers();
+    story.see(cleared(mild()));
+    story.sinks(&[("first", any()), ("second", any())]).told(&[]);
+    story.see(again(mild(), 2, START + SECOND)).told(&[]);
+    story.dedupe.on_resynced(story.now);
+    story.run().told(&["api CrashLoopBackOff firing"; 2]);
 }

@@ -242,3 +242,54 @@ fn who_missed_the_end_of_an_issue_hears_that_it_is_back_however_mild_and_in_the_
     story.see(cleared(mild));
     assert_eq!(heard(&mut story), [("all".into(), Status::Resolved), ("pager".into(), Status::Resolved)]);
 }
+
+/// Through the pipeline and its outboxes: what `v` means outside.
+#[test]
+fn who_heard_late_that_it_began_hears_that_it_is_over() {
+    use crate::forward::outbox::{Next, Outcome};
+    use crate::pipeline::Pipeline;
+
+    let one = pod("CrashLoopBackOff", "n1", "api-1");
+    let sinks = BTreeMap::from([
+        (Arc::from("first"), SinkSettings::default()),
+        (Arc::from("slow"), SinkSettings { required: false, ..SinkSettings::default() }),
+    ]);
+    let settings = Settings { sinks, ..Settings::default() };
+    let mut pipeline = Pipeline::new(settings, wire::Epoch(1), 1, START);
+    pipeline.on_expected(std::iter::empty(), START);
+    let (first, slow): (Arc<str>, Arc<str>) = ("first".into(), "slow".into());
+    let now = START;
+    let mut said: Vec<String> = Vec::new();
+    let see = |pipeline: &mut Pipeline, finding: Finding| {
+        pipeline.dedupe_mut().on_findings(&"n1".into(), vec![Entry { revision: 1, finding }], now);
+        pipeline.on_tick(now);
+    };
+    see(&mut pipeline, one.clone());
+    for check in pipeline.take_checks() {
+        pipeline.on_checked(&check, Checked::NoDoubt, now);
+    }
+    // It is with both; the slow one does not answer yet.
+    let Next::Send(_) = pipeline.next(&first, now) else { panic!() };
+    let Next::Send(records) = pipeline.next(&slow, now) else { panic!() };
+    said.extend(records.iter().map(|record| format!("{:?}", record.intent.status)));
+    pipeline.on_outcome(&first, Outcome::Delivered, now);
+    see(&mut pipeline, cleared(one.clone()));
+    let Next::Send(_) = pipeline.next(&first, now) else { panic!() };
+    pipeline.on_outcome(&first, Outcome::Delivered, now);
+    // The same again; its pod is being read when the slow sink answers, and turns out to be another's.
+    see(&mut pipeline, again(one.clone(), 2, now + SECOND));
+    pipeline.on_outcome(&slow, Outcome::Delivered, now);
+    if let Next::Send(records) = pipeline.next(&slow, now) {
+        said.extend(records.iter().map(|record| format!("{:?}", record.intent.status)));
+        pipeline.on_outcome(&slow, Outcome::Delivered, now);
+    }
+    for check in pipeline.take_checks() {
+        pipeline.on_checked(&check, Checked::Mismatch, now);
+    }
+    see(&mut pipeline, cleared(again(one.clone(), 2, now + SECOND)));
+    while let Next::Send(records) = pipeline.next(&slow, now) {
+        said.extend(records.iter().map(|record| format!("{:?}", record.intent.status)));
+        pipeline.on_outcome(&slow, Outcome::Delivered, now);
+    }
+    assert_eq!(said, ["Firing", "Resolved"], "it believes for ever that it is there");
+}
