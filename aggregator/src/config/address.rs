@@ -49,6 +49,10 @@ impl fmt::Debug for Address {
 /// An address to POST to. What is wrong with it is said without showing it.
 pub(super) fn address(text: &str) -> Result<Url, String> {
     const EXPECTED: &str = "expected an address, for example https://collector.example.com/v1/issues";
+    // A parser of addresses drops line breaks and tabs.
+    if text.contains(|char: char| char.is_ascii_control()) {
+        return Err(format!("{EXPECTED}: it must be one line, without tabs"));
+    }
     let url = Url::parse(text).map_err(|error| format!("{EXPECTED}: {error}"))?;
     if !url.username().is_empty() || url.password().is_some() {
         return Err(
@@ -97,6 +101,22 @@ mod tests {
         for url in ["https://h/hunter2", "http://other/in?key=hunter2"] {
             std::fs::write(&path, format!("{url}\n")).expect("written");
             assert_eq!(address.now().await.expect("an address").as_str(), url);
+        }
+    }
+
+    #[tokio::test]
+    async fn two_lines_are_no_address() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("url");
+        let address = Address::File(path.clone());
+        for text in [
+            "https://hooks.example\n.attacker.example/in\n",
+            "https://h/services/T0/one\nhttps://h/services/T0/two\n",
+            "https://h/in\n# the old one was https://h/old\n",
+        ] {
+            std::fs::write(&path, text).expect("written");
+            let now = address.now().await;
+            assert!(now.is_err(), "{text:?} is read as {now:?}");
         }
     }
 
