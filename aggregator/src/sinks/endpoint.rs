@@ -14,7 +14,7 @@ use rustls::{ClientConfig, RootCertStore};
 use tokio::io::AsyncReadExt as _;
 
 use super::answer::{self, Answer};
-use super::token::TokenFile;
+use super::token::{Hash, TokenFile, hash};
 use super::{Sent, Tried};
 use crate::config::HttpTarget;
 use crate::config::proxy::Via;
@@ -26,8 +26,8 @@ use crate::forward::text::shown;
 pub struct Endpoint {
     target: HttpTarget,
     token: Option<TokenFile>,
-    /// Where it was asked last; `None` when that was not known.
-    asked: Mutex<Option<Url>>,
+    /// The hash of where it was asked last, or of why that was not known; `None` before.
+    asked: Mutex<Option<Hash>>,
     made: Mutex<Option<Made>>,
 }
 
@@ -75,7 +75,7 @@ impl Endpoint {
         // Without an address or a token nobody would know us: the same as being told so.
         let unknown = |why| unanswered(Sent { outcome: Outcome::Unauthorized, why });
         let url = self.target.url().await;
-        *self.asked.lock().unwrap_or_else(PoisonError::into_inner) = url.as_ref().ok().cloned();
+        *self.asked.lock().unwrap_or_else(PoisonError::into_inner) = Some(mark(&url));
         let url = match url {
             Ok(url) => url,
             Err(why) => return unknown(why),
@@ -105,11 +105,12 @@ impl Endpoint {
         {
             return true;
         }
-        let url = self.target.url().await.ok();
-        if url != *self.asked.lock().unwrap_or_else(PoisonError::into_inner) {
+        let url = self.target.url().await;
+        if Some(mark(&url)) != *self.asked.lock().unwrap_or_else(PoisonError::into_inner) {
             return true;
         }
-        let Some(url) = url else { return false };
+        // What is wrong with the address is what was said of it last; what is wrong with the proxy, the next attempt says.
+        let Ok(url) = url else { return false };
         let Ok(via) = self.target.proxy.to(&url).await else { return false };
         self.made.lock().unwrap_or_else(PoisonError::into_inner).as_ref().is_some_and(|made| made.via != via)
     }
@@ -131,6 +132,14 @@ impl Endpoint {
                 Ok(made)
             }
         }
+    }
+}
+
+/// Tells addresses apart, and what may be wrong with one, without keeping them.
+fn mark(url: &Result<Url, String>) -> Hash {
+    match url {
+        Ok(url) => hash(url.as_str()),
+        Err(why) => hash(why),
     }
 }
 

@@ -84,6 +84,17 @@ impl Receiver {
     }
 }
 
+/// A sink that waits for an hour for who answers there.
+fn unhurried(listener: &TcpListener) -> Sink {
+    ingest(HttpTarget {
+        address: at(&format!("http://{}", listener.local_addr().expect("it is bound"))),
+        token_file: None,
+        ca_file: None,
+        proxy: Proxy::default(),
+        timeout: Duration::from_hours(1),
+    })
+}
+
 /// A URL as it is written in the configuration.
 fn at(url: &str) -> Address {
     Address::Written(url.parse().expect("a URL"))
@@ -234,7 +245,7 @@ async fn a_redirect_is_not_followed() {
 #[tokio::test]
 async fn an_endless_answer_is_not_read_to_its_end() {
     let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a free port");
-    let address = at(&format!("http://{}", listener.local_addr().expect("it is bound")));
+    let sink = unhurried(&listener);
     let mut receiver = JoinSet::<()>::new();
     receiver.spawn(async move {
         let (mut stream, _) = listener.accept().await.expect("a connection");
@@ -245,14 +256,6 @@ async fn an_endless_answer_is_not_read_to_its_end() {
         stream.write_all(&b"x".repeat(100_000)).await.expect("it listens");
         std::future::pending::<()>().await;
     });
-    let target = HttpTarget {
-        address,
-        token_file: None,
-        ca_file: None,
-        proxy: Proxy::default(),
-        timeout: Duration::from_hours(1),
-    };
-    let sink = ingest(target);
     let batch = records(&["a"], false);
     let sent =
         tokio::time::timeout(Duration::from_secs(20), sink.send(&batch, NOW)).await.expect("long before its end");
@@ -275,15 +278,7 @@ async fn a_receiver_that_is_not_there_fails_without_showing_the_url() {
 #[tokio::test]
 async fn a_receiver_that_does_not_answer_fails_in_time() {
     let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a free port");
-    let address = at(&format!("http://{}", listener.local_addr().expect("it is bound")));
-    let target = HttpTarget {
-        address,
-        token_file: None,
-        ca_file: None,
-        proxy: Proxy::default(),
-        timeout: Duration::from_hours(1),
-    };
-    let (sink, batch) = (ingest(target), records(&["a"], false));
+    let (sink, batch) = (unhurried(&listener), records(&["a"], false));
     let (sent, _stream) = futures::join!(sink.send(&batch, NOW), async {
         let (mut stream, _) = listener.accept().await.expect("a connection");
         stream.read_exact(&mut [0]).await.expect("a request");

@@ -17,7 +17,7 @@ pub(super) struct TokenFile {
     used: Mutex<Option<Hash>>,
 }
 
-type Hash = [u8; 32];
+pub(super) type Hash = [u8; 32];
 
 /// A longer file is no token.
 const TOKEN_BYTES_MAX: u64 = 64 * 1024;
@@ -68,6 +68,7 @@ impl TokenFile {
     }
 }
 
-fn hash(token: &str) -> Hash {
-    digest(&SHA256, token.as_bytes()).as_ref().try_into().expect("SHA-256 has 32 bytes")
+/// Tells secrets apart without keeping them.
+pub(super) fn hash(secret: &str) -> Hash {
+    digest(&SHA256, secret.as_bytes()).as_ref().try_into().expect("SHA-256 has 32 bytes")
 }

@@ -24,6 +24,10 @@ async fn an_address_in_a_file_is_read_anew_and_shown_nowhere() {
     assert_eq!(sent.outcome, Outcome::Unauthorized, "it is tried again as soon as there is one");
     assert!(sent.why.starts_with(&format!("urlFile {} cannot be read", file.display())), "{}", sent.why);
     assert!(!sink.has_new_credentials().await);
+    write(&file, "");
+    assert!(sink.has_new_credentials().await, "something else is wrong with it");
+    let sent = sink.send(&batch, NOW).await;
+    assert!(sent.why.contains("is empty") && !sink.has_new_credentials().await, "{}", sent.why);
     say("hunter3hunter3");
     assert!(sink.has_new_credentials().await);
     let sent = sink.send(&batch, NOW).await;
@@ -32,6 +36,7 @@ async fn an_address_in_a_file_is_read_anew_and_shown_nowhere() {
     say("hunter2hunter2");
     assert!(sink.has_new_credentials().await);
     assert_eq!(sink.send(&batch, NOW).await, Sent::DELIVERED);
+    assert!(!format!("{sink:?}").contains("hunter"), "{sink:?}");
     assert_eq!(sink.try_out(NOW).await.map(|tried| tried.sent), Some(Sent::DELIVERED));
 
     let token_file = folder.path().join("token");
