@@ -65,7 +65,7 @@ impl Proxy {
         let https = chosen("https", files.https.as_ref(), self.https.as_ref())?;
         let no_proxy = files.no_proxy.as_ref().or(self.no_proxy.as_ref()).map_or("", String::as_str);
         direct(no_proxy).map_err(|why| format!("noProxy: {why}"))?;
-        Ok(choose([http, https], no_proxy, to))
+        choose([http, https], no_proxy, to)
     }
 }
 
@@ -99,16 +99,18 @@ impl fmt::Display for Via {
 }
 
 /// Which of the proxies for `http://` and for `https://` leads to `to`, if any does.
-fn choose([http, https]: [Option<Url>; 2], no_proxy: &str, to: &Url) -> Option<Via> {
+fn choose([http, https]: [Option<Url>; 2], no_proxy: &str, to: &Url) -> Result<Option<Via>, String> {
     // A token may go to this machine unencrypted, and so never past it.
     if to.scheme() == "http" && is_loopback(to) {
-        return None;
+        return Ok(None);
     }
     let text = |url: Option<Url>| url.map(String::from).unwrap_or_default();
     let matcher = Matcher::builder().http(text(http)).https(text(https)).no(no_proxy).build();
-    let origin: Uri = to.origin().ascii_serialization().parse().ok()?;
-    let found = matcher.intercept(&origin)?;
-    Some(Via { address: found.uri().clone(), credentials: found.basic_auth().cloned() })
+    // Nothing goes past the proxy because this cannot be told.
+    let origin = to.origin().ascii_serialization().parse::<Uri>();
+    let origin = origin.map_err(|error| format!("there can be no proxy for the host of the address: {error}"))?;
+    let found = matcher.intercept(&origin);
+    Ok(found.map(|found| Via { address: found.uri().clone(), credentials: found.basic_auth().cloned() }))
 }
 
 /// The address of a proxy, perhaps with credentials. What is wrong with it is said without showing it.
