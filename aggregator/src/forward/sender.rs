@@ -62,7 +62,9 @@ pub async fn run(
     let mut running = FuturesUnordered::new();
     loop {
         let wanted = config.borrow_and_update().targets.clone();
-        targets.retain(|name, _| wanted.contains_key(name));
+        for (name, _) in targets.extract_if(.., |name, _| !wanted.contains_key(name)) {
+            senders.attempts.end(&name);
+        }
         for (name, target) in wanted {
             match targets.get_mut(&name) {
                 Some((known, _)) if *known == target => {}
@@ -72,6 +74,7 @@ pub async fn run(
                     senders.core.with(|pipeline, now| pipeline.on_credentials_changed(&name, now));
                 }
                 None => {
+                    senders.attempts.begin(&name);
                     let (sender, sink) = watch::channel(Arc::new(Sink::new(&target)));
                     targets.insert(Arc::clone(&name), (target, sender));
                     running.push(senders.run(name, sink));
@@ -88,14 +91,10 @@ pub async fn run(
 impl Senders {
     /// Sends to the sink of that name until it is gone from the configuration, or all is sent at a shutdown.
     async fn run(&self, name: Arc<str>, sink: Current) {
-        self.attempts.begin(&name);
         let token = sink.clone();
         tokio::select! {
             () = self.send(&name, sink) => {}
             () = self.follow_credentials(&name, &token) => {}
-        }
-        if token.has_changed().is_err() {
-            self.attempts.end(&name);
         }
     }
 
@@ -124,18 +123,20 @@ impl Senders {
             let until = match next {
                 Next::Send(records) => {
                     // Looked at first: whoever was paused meanwhile sends nothing more.
-                    let sent = tokio::select! {
+                    let (sent, took) = tokio::select! {
                         biased;
-                        () = leadership.lapsed() => Sent::failed("the lease has run out"),
-                        sent = async {
+                        () = leadership.lapsed() => (Sent::failed("the lease has run out"), None),
+                        answered = async {
                             self.told.reaches(version).await;
                             let asked = self.core.clock().mark();
                             let sent = current.send(&records, self.core.clock().now()).await;
-                            self.attempts.took(name, self.core.clock().mark().since(asked));
-                            sent
-                        } => sent,
+                            (sent, Some(self.core.clock().mark().since(asked)))
+                        } => answered,
                     };
-                    self.attempts.add(name, sent.outcome, records.len());
+                    // The series of one that was taken out meanwhile are gone, or another's of its name.
+                    if sink.has_changed().is_ok() {
+                        self.attempts.add(name, sent.outcome, records.len(), took);
+                    }
                     let now = self.core.with(|pipeline, now| {
                         // The sink may have been taken out meanwhile, and be there again as another.
                         if outbox_of(pipeline, name) == outbox {

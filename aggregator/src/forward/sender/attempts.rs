@@ -1,4 +1,4 @@
-//! What is counted of sending: by sink, and each sink's series are there for as long as the sink is.
+//! What is counted of sending: by sink, and each sink's series are there for as long as the configuration has it.
 
 use std::time::Duration;
 
@@ -66,16 +66,14 @@ impl Attempts {
         self.durations.remove(&SinkLabels { sink: sink.to_owned() });
     }
 
-    /// An attempt to send `records` went like that.
-    pub(super) fn add(&self, sink: &str, outcome: Outcome, records: usize) {
+    /// An attempt to send `records` went like that; where the sink was asked, it took so long to answer, or not to.
+    pub(super) fn add(&self, sink: &str, outcome: Outcome, records: usize, took: Option<Duration>) {
         let labels = labels(sink, standing::label(outcome));
         self.batches.get_or_create(&labels).inc();
         self.records.get_or_create(&labels).inc_by(records as u64);
-    }
-
-    /// A sink was asked, and took so long to answer, or not to.
-    pub(super) fn took(&self, sink: &str, duration: Duration) {
-        self.durations.get_or_create(&SinkLabels { sink: sink.to_owned() }).observe(duration.as_secs_f64());
+        if let Some(took) = took {
+            self.durations.get_or_create(&SinkLabels { sink: sink.to_owned() }).observe(took.as_secs_f64());
+        }
     }
 
     #[cfg(test)]

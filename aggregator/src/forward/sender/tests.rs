@@ -1,6 +1,7 @@
 //! Senders in virtual time, with a stream in the place of standard output, and with files.
 
-use std::path::Path;
+mod sinks;
+
 use std::pin::Pin;
 use std::sync::Mutex;
 use std::task::{Context, Poll};
@@ -396,93 +397,4 @@ async fn at_a_shutdown_who_may_not_send_leaves_what_is_left() {
     process.script.enter(Phase::Flushing);
     tokio::time::timeout(SECOND, process.tasks.idle(Stage::Flush)).await.expect("it ends at once");
     assert_eq!(stream.attempts(), 0);
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_sink_that_is_taken_out_is_sent_nothing_more_and_another_in_its_place_is() {
-    let (one, other) = (Stream::default(), Stream::default());
-    let mut process = Process::begin(stdout(&one), None);
-    find(&process.core, "node-1");
-    one.told(1).await;
-    process.sink.as_ref().expect("it is there").send_replace(Arc::new(stdout(&other)));
-    find(&process.core, "node-2");
-    assert_eq!(other.told(1).await, ["node-2"]);
-    process.sink = None;
-    process.tasks.idle(Stage::Flush).await;
-    find(&process.core, "node-3");
-    assert_eq!((one.told(1).await.len(), other.told(1).await.len()), (1, 1));
-}
-
-#[tokio::test(start_paused = true)]
-async fn an_answer_to_a_sink_that_was_taken_out_is_none_to_another_of_its_name() {
-    let stream = Stream::default();
-    let (process, _journal) = keeping(stdout(&stream));
-    find(&process.core, "node-1");
-    process.core.clock().sleep(SECOND).await;
-    for sinks in [&[][..], &["sink"]] {
-        process.core.with(|pipeline, now| pipeline.configure(settings(sinks, None), now));
-    }
-    find(&process.core, "node-2");
-    let next = process.core.quietly(|pipeline, now| pipeline.next(&"sink".into(), now));
-    let Next::Send(records) = next else { panic!("there is something to send: {next:?}") };
-    process.until(|process| process.count(Outcome::Delivered) > 0).await;
-    assert_eq!(stream.told(1).await, ["node-1"]);
-    let waiting = process.core.quietly(|pipeline, _| pipeline.outboxes().get("sink").map(Outbox::len));
-    assert_eq!(waiting, Some(records.len()), "what is on its way waits for its own answer");
-}
-
-#[tokio::test(start_paused = true)]
-async fn senders_come_and_go_with_the_configuration() {
-    let dir = tempfile::tempdir().expect("a folder");
-    let missing = dir.path().join("missing");
-    let core = core(&["a", "b"], None);
-    let script = Script::new();
-    let (tasks, _) = Tasks::new(script.phases());
-    let attempts = Attempts::default();
-    let (publish, config) = watch::channel(Arc::new(targets(&["a"], &missing)));
-    let alone = (Leadership::alone(core.clock().clone()), Written::of_memory(core.clock().clone()));
-    let running = run(Arc::clone(&core), alone, config, script.phases(), attempts.clone());
-    tasks.spawn("forward", Stage::Flush, async move {
-        running.await;
-        Ok(())
-    });
-    let until = async |sink: &str, outcome: Outcome, count: u64| {
-        let mut bell = core.bell();
-        loop {
-            bell.listen();
-            if attempts.count(sink, outcome) >= count {
-                return;
-            }
-            bell.rung().await;
-        }
-    };
-    find(&core, "node-1");
-    until("a", Outcome::Unauthorized, 1).await;
-    assert_eq!(attempts.count("b", Outcome::Unauthorized), 0, "nobody sends to b yet");
-    publish.send_replace(Arc::new(targets(&["b"], &missing)));
-    until("b", Outcome::Unauthorized, 2).await;
-    let shown = shown(&attempts);
-    assert!(!shown.contains("sink=\"a\""), "nobody sends to a any more: {shown}");
-    assert!(shown.contains("attempts_total{sink=\"b\",outcome=\"delivered\"} 0\n"), "{shown}");
-    let begun = core.clock().now();
-    std::fs::write(dir.path().join("other"), "let me in").expect("a file");
-    publish.send_replace(Arc::new(targets(&["b"], &dir.path().join("other"))));
-    until("b", Outcome::Failed, 1).await;
-    assert!(core.clock().now().since(begun) < 2 * SECOND, "another token file is tried at once");
-    drop(publish);
-    script.enter(Phase::Flushing);
-    tasks.idle(Stage::Flush).await;
-}
-
-/// Targets of these names, with a token file, where nobody listens.
-fn targets(sinks: &[&str], token: &Path) -> Config {
-    let target = SinkTarget::Ingest(HttpTarget {
-        address: Address::Written("http://127.0.0.1:1/".parse().expect("a URL")),
-        token_file: Some(token.to_owned()),
-        ca_file: None,
-        proxy: Proxy::default(),
-        timeout: SECOND,
-    });
-    let targets = sinks.iter().map(|name| (Arc::from(*name), target.clone())).collect();
-    Config { targets, ..Config::parse("clusterName: test", "tocsin").expect("a configuration") }
 }
