@@ -242,6 +242,31 @@ async fn a_ca_that_somebody_asks_for_is_made_by_one_of_all_and_the_former_stays_
     Ok(())
 }
 
+/// Nobody remembers it either: the replica that made it is gone.
+#[tokio::test]
+async fn where_the_key_of_the_ca_is_lost_another_ca_can_be_asked_for() -> Result<()> {
+    let world = World::new().await?;
+    world.replica(Origin::Made).await?.tls().await?;
+    let former = world.bundle()?;
+    let ask = |renew: &str| {
+        world.server.edit(SECRET, |secret| {
+            secret["data"]["renew"] = json!(base64(renew));
+            secret["data"]["ca.key"] = Value::Null;
+        });
+    };
+    ask("certificate");
+    let replica = world.replica(Origin::Made).await?;
+    let tls = replica.tls().await?;
+    ensure!(replica.failures("unusable") == 1 && accepts(&former, &tls).await?, "nobody has said what is wrong");
+    ask("ca");
+    world.look(&[&replica]).await?;
+    let bundle = world.bundle()?;
+    ensure!(bundle != former && bundle.contains(former.trim_end()), "{bundle}");
+    ensure!(accepts(&bundle, &tls).await? && !accepts(&former, &tls).await?, "agents would not follow");
+    ensure!(world.data(SECRET)["renew"].is_null() && !world.data(SECRET)["ca.key"].is_null());
+    Ok(())
+}
+
 #[tokio::test]
 async fn a_ca_is_published_before_what_it_signed_is_shown() -> Result<()> {
     let world = World::new().await?;
@@ -330,6 +355,11 @@ async fn a_certificate_of_ones_own_is_shown_published_and_followed_and_never_wri
         shown.push(replica.shows());
     }
     ensure!(shown[0] != shown[1]);
+    // Nobody here could make another.
+    let failures = replica.failures("unusable");
+    world.server.edit(SECRET, |secret| secret["data"]["renew"] = json!(base64("ca")));
+    world.look(&[&replica]).await?;
+    ensure!(replica.failures("unusable") == failures + 1 && replica.shows() == shown[1]);
     // What is no use changes nothing.
     world.set(SECRET, json!({"tls.crt": "AAAA"}));
     world.look(&[&replica]).await?;

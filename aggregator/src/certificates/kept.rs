@@ -153,8 +153,12 @@ impl Kept {
             Err(trouble) => Err(trouble),
         };
         self.health.saw(self.store.publishes().then_some(published.is_ok()), judged.first_ends());
+        let heeded = match self.origin {
+            Origin::Given if !material.renew.is_empty() => Err(self.store.only_read()),
+            Origin::Given | Origin::Made => Ok(()),
+        };
         let taken_over = self.take_over(material, &judged, published.is_ok(), now);
-        settled.and(published).and(taken_over)
+        settled.and(published).and(taken_over).and(heeded)
     }
 
     /// Sees to it that the Secret holds what it should, and returns what it holds.
@@ -164,7 +168,10 @@ impl Kept {
         let wanted = match plan.clone().carry_out(&found, &self.names, now) {
             Ok(Some(wanted)) => wanted,
             Ok(None) if found.renew.is_empty() => return (found, Ok(())),
-            Ok(None) => return (found, Err(self.store.unknown_wish())),
+            Ok(None) => {
+                let trouble = self.store.unheeded(found.wanted());
+                return (found, Err(trouble));
+            }
             Err(error) => return (found, Err(error.into())),
         };
         match self.store.write(read, &wanted).await {

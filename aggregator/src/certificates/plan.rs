@@ -73,17 +73,19 @@ impl Plan {
         if let Some(held) = held.filter(|held| Judged::of(held, names, now).is_whole()) {
             return Self::Restore(why, Box::new(Material { renew: found.renew.clone(), ..held.clone() }));
         }
+        let wanted = found.wanted();
         match judged {
             Judged { issuer: Some(by), others, .. } if !by.life.is_due(now) => {
                 Self::Serving { why, beside: in_use(&by, others, now), by, names: names.to_vec() }
             }
-            // Nobody can sign here any more, which matters when it is time to.
+            // Nobody can sign here any more, which matters when it is time to, and when somebody asks for who can.
             Judged { issuer: None, serving: Some(serving), is_clean: true, .. }
-                if serving.has_names && !serving.life.is_due(now) =>
+                if serving.has_names && !serving.life.is_due(now) && wanted != Some(Renew::Authority) =>
             {
                 Self::Keep
             }
             Judged { issuer, others, .. } => {
+                let why = if wanted.is_some() { Why::Asked } else { why };
                 Self::Authority { why, beside: issuer.into_iter().chain(others).collect() }
             }
         }

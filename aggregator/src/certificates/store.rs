@@ -5,7 +5,7 @@ use process::tls;
 use rules::view::Meta;
 use thiserror::Error;
 
-use super::material::{AUTHORITIES, Material};
+use super::material::{AUTHORITIES, Material, Renew};
 
 /// Where they are.
 pub(super) struct Store {
@@ -72,10 +72,22 @@ impl Store {
         Trouble::Unusable { object: self.secret_name(), problem: problem.to_string() }
     }
 
-    /// What it asks for is nothing that can be made.
-    pub(super) fn unknown_wish(&self) -> Trouble {
-        let problem = "cannot make anew what renew says: write ca or certificate, or take it away".to_owned();
-        Trouble::Unusable { object: self.secret_name(), problem }
+    /// It asks for what only whoever writes it can do.
+    pub(super) fn only_read(&self) -> Trouble {
+        let problem = "cannot make anew a certificate of your own: replace what is in the Secret, and take renew away";
+        Trouble::Unusable { object: self.secret_name(), problem: problem.to_owned() }
+    }
+
+    /// What it asks for cannot be made.
+    pub(super) fn unheeded(&self, wanted: Option<Renew>) -> Trouble {
+        let problem = match wanted {
+            None => "cannot make anew what renew says: write ca or certificate, or take it away",
+            Some(_) => {
+                "cannot make anew what renew says, as ca.key is missing, or is of none of the CAs in ca.crt: put it back, or \
+                 write ca, and there will be a new CA beside those"
+            }
+        };
+        Trouble::Unusable { object: self.secret_name(), problem: problem.to_owned() }
     }
 
     fn secret_name(&self) -> String {

@@ -168,6 +168,32 @@ fn what_is_asked_for_is_made_anew_once_and_the_former_ca_stays_trusted() {
 }
 
 #[test]
+fn where_the_key_of_the_ca_is_lost_another_ca_can_be_asked_for_and_the_former_stays_trusted() {
+    let made = made();
+    let asked = |renew: &str| Material { authority_key: String::new(), renew: renew.to_owned(), ..made.clone() };
+    check(&asked("ca"), &made, 1, "authority asked", "restore damaged");
+    let next = settled(&asked("ca"), START + days(1));
+    assert!(next.renew.is_empty() && next.certificate != made.certificate);
+    assert!(next.authorities.contains(made.authorities.trim_end()));
+    assert_eq!(plan(&next, Some(&made), START + days(1)), "keep");
+    // Nobody can sign, and nobody has asked for who could, until it is time to: then that is what was asked for, too.
+    check(&asked("certificate"), &made, 1, "keep", "restore damaged");
+    check(&asked("certificate"), &made, 61, "authority asked", "restore damaged");
+    // Who remembers the key puts it back first.
+    let restored = Plan::of(&asked("ca"), Some(&made), &names(), START + days(1));
+    let restored = restored.carry_out(&asked("ca"), &names(), START + days(1)).expect("it can be made");
+    assert_eq!(plan(&restored.expect("it is put back"), None, START + days(1)), "authority asked");
+}
+
+#[test]
+fn what_was_asked_for_is_not_made_twice_where_all_had_to_be_made_anyway() {
+    for renew in ["ca", "certificate"] {
+        let next = settled(&Material { renew: renew.to_owned(), ..Material::default() }, START);
+        assert_eq!((plan(&next, None, START).as_str(), next.renew.as_str()), ("keep", ""));
+    }
+}
+
+#[test]
 fn a_serving_certificate_does_not_outlast_its_ca() {
     let (by, key) = authority(START).expect("a CA");
     let by = Authority { life: Life { ends: START + days(7), ..by.life }, ..by };
