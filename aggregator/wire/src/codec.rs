@@ -153,13 +153,19 @@ pub fn encode_in<M: Message>(version: u16, message: &M) -> Result<Vec<u8>, Encod
 /// How many bytes [`session_of_report`] needs: the header, and a session's name at its longest.
 pub const REPORT_HEAD: usize = HEADER + 17;
 
-/// Which session a report belongs to, by its first [`REPORT_HEAD`] bytes or more, and the version that both are in. The rest
-/// may turn out to be damaged, so that is all that it is good for.
-pub fn session_of_report(bytes: &[u8]) -> Result<(SessionId, u16), DecodeError> {
-    let Header { version, .. } = Header::of::<Report>(bytes)?;
+/// Which session a report belongs to, by its first [`REPORT_HEAD`] bytes or more. The rest may turn out to be damaged, so that
+/// is all that it is good for.
+pub fn session_of_report(bytes: &[u8]) -> Result<SessionId, DecodeError> {
+    Header::of::<Report>(bytes)?;
     let (session, _) =
         bincode::serde::decode_from_slice(&bytes[HEADER..], CONFIG).map_err(|error| malformed(&error))?;
-    Ok((session, version))
+    Ok(session)
+}
+
+/// The version that a report says it is in, spoken here or not, by its first [`HEADER`] bytes or more; `None` when they begin
+/// none.
+pub fn version_of_report(bytes: &[u8]) -> Option<u16> {
+    Header::read::<Report>(bytes).ok().map(|header| header.version)
 }
 
 /// Reads the one message that `bytes` are.
@@ -183,8 +189,20 @@ pub fn decode<M: Message>(bytes: &[u8]) -> Result<M, DecodeError> {
 }
 
 impl Header {
-    /// That of what should be an `M`.
+    /// That of what should be an `M`, in a version that is spoken here, and not too long.
     fn of<M: Message>(bytes: &[u8]) -> Result<Self, DecodeError> {
+        let header = Self::read::<M>(bytes)?;
+        if !M::VERSIONS.contains(&header.version) {
+            return Err(DecodeError::Version(header.version));
+        }
+        if header.length > LIMIT {
+            return Err(DecodeError::TooLong(header.length));
+        }
+        Ok(header)
+    }
+
+    /// That of what should be an `M`, as it stands there.
+    fn read<M: Message>(bytes: &[u8]) -> Result<Self, DecodeError> {
         let header: &[u8; HEADER] =
             bytes.first_chunk().ok_or(DecodeError::CutOff { wanted: HEADER, got: bytes.len() })?;
         if header[..4] != MAGIC {
@@ -194,13 +212,7 @@ impl Header {
             return Err(DecodeError::Type { wanted: M::TYPE, got: header[6] });
         }
         let version = u16::from_le_bytes([header[4], header[5]]);
-        if !M::VERSIONS.contains(&version) {
-            return Err(DecodeError::Version(version));
-        }
         let length = u32::from_le_bytes([header[7], header[8], header[9], header[10]]) as usize;
-        if length > LIMIT {
-            return Err(DecodeError::TooLong(length));
-        }
         Ok(Self { version, length })
     }
 }

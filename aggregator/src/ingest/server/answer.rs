@@ -12,8 +12,6 @@ pub(super) struct Answer<M> {
     pub(super) status: StatusCode,
     /// For the metric.
     pub(super) label: &'static str,
-    /// The version of the format that it is written in.
-    version: u16,
     pub(super) reply: M,
 }
 
@@ -47,7 +45,7 @@ impl From<SessionReply> for Answer<SessionReply> {
             SessionReply::Refused(_) => (StatusCode::FORBIDDEN, "refused"),
             SessionReply::Busy(_) => (StatusCode::SERVICE_UNAVAILABLE, "busy"),
         };
-        Self { status, label, version: SessionReply::VERSIONS[0], reply }
+        Self { status, label, reply }
     }
 }
 
@@ -61,15 +59,22 @@ impl From<Reply> for Answer<Reply> {
             Reply::Malformed(_) => (StatusCode::BAD_REQUEST, "malformed"),
             Reply::Busy(_) => (StatusCode::SERVICE_UNAVAILABLE, "busy"),
         };
-        Self { status, label, version: wire::VERSION, reply }
+        Self { status, label, reply }
+    }
+}
+
+impl Answer<SessionReply> {
+    /// The response.
+    pub(super) fn response(&self) -> Response<Full<Bytes>> {
+        self.response_in(SessionReply::VERSIONS[0])
     }
 }
 
 impl Answer<Reply> {
-    /// The same in another version.
-    pub(super) fn in_version(mut self, version: u16) -> Self {
-        self.version = version;
-        self
+    /// The response to who may speak any version: the status alone, which all of them understand.
+    pub(super) fn bare(&self) -> Response<Full<Bytes>> {
+        let why = if let Reply::Malformed(why) = &self.reply { why } else { self.label };
+        self.with_pause(plain(self.status, why))
     }
 }
 
@@ -80,18 +85,22 @@ impl<M: Busy> Answer<M> {
         self
     }
 
-    /// The response.
-    pub(super) fn response(&self) -> Response<Full<Bytes>> {
-        let body = match wire::encode_in(self.version, &self.reply) {
+    /// The response in that version of the format.
+    pub(super) fn response_in(&self, version: u16) -> Response<Full<Bytes>> {
+        let body = match wire::encode_in(version, &self.reply) {
             Ok(body) => body,
             Err(error) => return plain(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()),
         };
         let mut response = Response::new(Full::new(Bytes::from(body)));
         *response.status_mut() = self.status;
-        let headers = response.headers_mut();
-        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(wire::CONTENT_TYPE));
+        response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(wire::CONTENT_TYPE));
+        self.with_pause(response)
+    }
+
+    /// `response` says how long the agent is to wait, if it is to.
+    fn with_pause(&self, mut response: Response<Full<Bytes>>) -> Response<Full<Bytes>> {
         if let Some(ms) = self.reply.busy_ms() {
-            headers.insert(header::RETRY_AFTER, HeaderValue::from(ms.div_ceil(1_000)));
+            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(ms.div_ceil(1_000)));
         }
         response
     }
@@ -116,7 +125,7 @@ mod tests {
         Answer<M>: From<M>,
     {
         let answer = Answer::from(reply);
-        let response = answer.response();
+        let response = answer.response_in(M::VERSIONS[0]);
         assert_eq!((response.status().as_u16(), answer.label), (status, label));
         let header = response.headers().get(header::RETRY_AFTER).map(|value| value.to_str().expect("digits"));
         assert_eq!(header, retry_after);

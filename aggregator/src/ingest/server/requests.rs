@@ -50,10 +50,10 @@ pub(super) async fn answer(shared: &Shared, peer: &Peer, request: Request<Incomi
             answer.response()
         }
         REPORT_PATH => {
-            let answer = report(shared, peer, request.into_body()).await;
+            let (answer, version) = report(shared, peer, request.into_body()).await;
             shared.counts.request("report", answer.label);
             tracing::debug!(target: "ingest", answer = answer.label, "report_answered");
-            answer.response()
+            version.map_or_else(|| answer.bare(), |version| answer.response_in(version))
         }
         _ => {
             shared.counts.request("none", "not_found");
@@ -118,14 +118,15 @@ async fn session(shared: &Shared, peer: &Peer, request: Request<Incoming>) -> An
     reply.into()
 }
 
-async fn report(shared: &Shared, peer: &Peer, body: Incoming) -> Answer<Reply> {
-    let mut version = wire::VERSION;
+/// The answer, and the version that it is to be in; `None` where the report has not come so far that its own is known.
+async fn report(shared: &Shared, peer: &Peer, body: Incoming) -> (Answer<Reply>, Option<u16>) {
+    let mut version = None;
     let read = tokio::time::timeout(shared.limits.body_timeout, read_report(shared, peer, body, &mut version));
     let answer = match read.await.unwrap_or_else(|_| Err(Unread::Late.into())) {
         Ok((core, report)) => core.with(|pipeline, now| pipeline.on_report(report, now)).into(),
         Err(answer) => answer,
     };
-    answer.in_version(version)
+    (answer, version)
 }
 
 /// Reads a report, or says why not; `version` becomes the one that it is in, and so the reply. Its session is looked up as
@@ -134,19 +135,18 @@ async fn read_report<'a>(
     shared: &'a Shared,
     peer: &Peer,
     mut body: Incoming,
-    version: &mut u16,
+    version: &mut Option<u16>,
 ) -> Result<(&'a Core, Report), Answer<Reply>> {
     let begun = begin(&mut body, codec::REPORT_HEAD).await?;
-    let session = codec::session_of_report(&begun);
-    if let Ok((_, theirs)) = session {
-        *version = theirs;
-    }
+    // Who reports in a version that came after this build speaks the newest one of it, too.
+    let spoken = |theirs| if wire::VERSIONS.contains(&theirs) { theirs } else { wire::VERSION };
+    *version = codec::version_of_report(&begun).map(spoken);
     let elsewhere = |elsewhere: Elsewhere| Reply::NotLeader(elsewhere.address.to_string());
     let core = shared.office.core_for_agents().map_err(elsewhere)?;
     if let Some(limit) = peer.node() {
         limit.on_request(shared.clock.now()).map_err(busy)?;
     }
-    let (session, _) = session.map_err(|error| unreadable(&error))?;
+    let session = codec::session_of_report(&begun).map_err(|error| unreadable(&error))?;
     let limit = limit_of(shared, core, session)?;
     if peer.node().is_none() {
         // A session that began on another connection: knowing its name proves whose it is.

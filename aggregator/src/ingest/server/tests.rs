@@ -1,6 +1,7 @@
 //! The port over real sockets: TLS and HTTP/2 on loopback, and an API server that is a function.
 
 mod strangers;
+mod versions;
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -247,10 +248,11 @@ async fn a_standby_sends_everybody_to_the_leader_without_a_look_at_who_asks_what
     assert_eq!(heard.status, StatusCode::MISDIRECTED_REQUEST);
     assert_eq!(heard.read::<SessionReply>(), SessionReply::NotLeader("10.0.0.7:8443".to_owned()));
     script.send_replace(role(""));
-    let heard = client.post(REPORT_PATH, "", "no message").await;
+    let nobodys = report(SessionId(7), 1, Body::Full(Vec::new()));
+    let heard = client.report(&nobodys).await;
     assert_eq!(heard.read::<Reply>(), Reply::NotLeader(String::new()), "nobody is known to lead");
     script.send_replace(Role::Leading { send_until: Mark::default() });
-    let heard = client.post(REPORT_PATH, "", "no message").await;
+    let heard = client.report(&nobodys).await;
     assert_eq!(heard.read::<Reply>(), Reply::NotLeader(String::new()), "it is about to lead");
     port.office.take(Arc::clone(&port.core));
     script.send_replace(Role::Leading { send_until: Mark::from_start(Duration::from_secs(10)) });
@@ -374,7 +376,13 @@ async fn what_is_no_message_is_malformed() {
     let mut port = Port::open(Limits::default()).await;
     let (mut client, welcome) = port.agent("node-1").await;
     for body in [Vec::new(), b"GET / HTTP/1.1".to_vec(), vec![0; 100_000], wire::encode(&hello()).expect("a message")] {
-        assert_eq!(client.post(REPORT_PATH, "", body).await.malformed().0, 400);
+        let heard = client.post(REPORT_PATH, "", body).await;
+        assert_eq!(heard.status, 400);
+        assert_eq!(
+            heard.headers[header::CONTENT_TYPE],
+            "text/plain; charset=utf-8",
+            "who knows which version they speak"
+        );
     }
     let mut damaged = wire::encode(&report(welcome.session, 1, Body::Full(Vec::new()))).expect("a message");
     *damaged.last_mut().expect("it has bytes") ^= 1;

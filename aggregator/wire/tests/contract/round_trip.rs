@@ -3,7 +3,7 @@
 use super::VERSION;
 use proptest::prelude::*;
 use wire::DecodeError;
-use wire::codec::{HEADER, LIMIT, REPORT_HEAD, session_of_report};
+use wire::codec::{HEADER, LIMIT, REPORT_HEAD, session_of_report, version_of_report};
 
 use super::messages::any_message;
 use super::{Any, TYPES};
@@ -39,11 +39,16 @@ proptest! {
         let head = &bytes[..bytes.len().min(REPORT_HEAD)];
         match &message {
             Any::Report(report) => {
-                prop_assert_eq!(session_of_report(head), Ok((report.session, VERSION)));
-                prop_assert_eq!(session_of_report(&bytes), Ok((report.session, VERSION)));
+                prop_assert_eq!(session_of_report(head), Ok(report.session));
+                prop_assert_eq!(session_of_report(&bytes), Ok(report.session));
                 prop_assert!(session_of_report(&bytes[..HEADER]).is_err());
+                prop_assert_eq!(version_of_report(&bytes[..HEADER]), Some(VERSION));
+                prop_assert_eq!(version_of_report(&bytes[..HEADER - 1]), None);
             }
-            _ => prop_assert!(session_of_report(head).is_err()),
+            _ => {
+                prop_assert!(session_of_report(head).is_err());
+                prop_assert_eq!(version_of_report(head), None);
+            }
         }
     }
 
