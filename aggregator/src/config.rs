@@ -14,12 +14,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use process::file;
 use reqwest::Url;
 
 pub use self::address::Address;
 pub use self::proxy::Proxy;
 pub use self::tree::Problems;
 use crate::settings::Settings;
+use crate::sinks::{CA_BYTES_MAX, TOKEN_BYTES_MAX};
 
 /// The configuration, resolved: every value is there and within its bounds.
 #[derive(Clone, Debug, PartialEq)]
@@ -43,9 +45,11 @@ impl Config {
     pub async fn check_files(&self) -> anyhow::Result<()> {
         for (name, target) in &self.targets {
             let (SinkTarget::Ingest(http) | SinkTarget::Webhook(http)) = target else { continue };
-            for (key, file) in [("tokenFile", &http.token_file), ("caFile", &http.ca_file)] {
-                let Some(file) = file else { continue };
-                std::fs::read(file).with_context(|| format!("sinks.{name}.{key}: cannot read {}", file.display()))?;
+            let files = [("tokenFile", &http.token_file, TOKEN_BYTES_MAX), ("caFile", &http.ca_file, CA_BYTES_MAX)];
+            for (key, path, bytes_max) in files {
+                let Some(path) = path else { continue };
+                let read = file::read(path, bytes_max).await;
+                read.with_context(|| format!("sinks.{name}.{key}: cannot read {}", path.display()))?;
             }
         }
         for (name, target) in &self.targets {

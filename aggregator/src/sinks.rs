@@ -13,8 +13,9 @@ use rules::Time;
 use crate::config::SinkTarget;
 use crate::forward::outbox::{Outcome, Record};
 use endpoint::Endpoint;
-pub(crate) use endpoint::client;
+pub(crate) use endpoint::{CA_BYTES_MAX, client};
 pub use stdout::Stdout;
+pub(crate) use token::TOKEN_BYTES_MAX;
 
 /// Somewhere that records go.
 #[derive(Debug)]

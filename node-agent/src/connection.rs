@@ -22,6 +22,7 @@ mod failure;
 mod tests;
 mod trust;
 
+pub(crate) use exchange::TOKEN_BYTES_MAX;
 pub use failure::Failure;
 pub use trust::Trust;
 

@@ -18,6 +18,7 @@ pub mod backoff;
 pub mod clock;
 pub mod cost;
 pub mod exit;
+pub mod file;
 pub mod kube_client;
 pub mod liveness;
 pub mod logs;

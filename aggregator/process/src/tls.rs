@@ -10,6 +10,8 @@ use std::time::Duration;
 use rustls::crypto::CryptoProvider;
 use thiserror::Error;
 
+use crate::file;
+
 mod client;
 mod pem;
 mod server;
@@ -20,7 +22,7 @@ pub use server::ServerTls;
 /// How often files are looked at. The kubelet takes about a minute to refresh a mounted Secret.
 pub const RELOAD_INTERVAL: Duration = Duration::from_secs(10);
 /// Larger than any key pair or bundle of CAs.
-const PEM_BYTES_MAX: u64 = 4 * 1024 * 1024;
+const PEM_BYTES_MAX: usize = 4 * 1024 * 1024;
 
 /// Which file, and what is wrong with it.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
@@ -49,15 +51,8 @@ fn ring() -> std::sync::Arc<CryptoProvider> {
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, Error> {
-    use std::io::Read as _;
-
-    let problem = |error: std::io::Error| Error::new(Origin::File(path.into()), format!("cannot be read: {error}"));
-    let mut bytes = Vec::new();
-    std::fs::File::open(path).map_err(problem)?.take(PEM_BYTES_MAX + 1).read_to_end(&mut bytes).map_err(problem)?;
-    if bytes.len() as u64 > PEM_BYTES_MAX {
-        return Err(Error::new(Origin::File(path.into()), format!("is larger than {PEM_BYTES_MAX} bytes")));
-    }
-    Ok(bytes)
+    file::read_blocking(path, PEM_BYTES_MAX)
+        .map_err(|error| Error::new(Origin::File(path.into()), format!("cannot be read: {error}")))
 }
 
 impl Error {

@@ -2,11 +2,10 @@
 //! is shown has more of one than scheme and host.
 
 use std::fmt;
-use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
+use process::file;
 use reqwest::Url;
-use tokio::io::AsyncReadExt as _;
 
 /// Where a sink is.
 #[derive(Clone, PartialEq, Eq)]
@@ -18,7 +17,7 @@ pub enum Address {
 }
 
 /// A longer file is no address.
-const FILE_BYTES_MAX: u64 = 16 * 1024;
+const FILE_BYTES_MAX: usize = 16 * 1024;
 
 impl Address {
     /// The address as it is now; an error says what is wrong with the file, and not what is in it.
@@ -28,9 +27,8 @@ impl Address {
             Self::File(path) => path,
         };
         let fault = |what: &str| format!("urlFile {} {what}", path.display());
-        let text = read(path).await.map_err(|error| fault(&format!("cannot be read: {error}")))?;
-        match text.trim() {
-            _ if text.len() as u64 > FILE_BYTES_MAX => Err(fault("is too long for an address")),
+        let text = file::text(path, FILE_BYTES_MAX).await;
+        match text.map_err(|error| fault(&format!("cannot be read: {error}")))?.trim() {
             "" => Err(fault("is empty: write the address into it")),
             text => address(text).map_err(|why| fault(&format!("holds none: {why}"))),
         }
@@ -59,16 +57,11 @@ pub(super) fn address(text: &str) -> Result<Url, String> {
             "an address must not hold credentials: put a bearer token into a file and name it in tokenFile".into()
         );
     }
-    if !matches!(url.scheme(), "http" | "https") || !url.has_host() {
+    // Of these schemes there is none without a host.
+    if !matches!(url.scheme(), "http" | "https") {
         return Err(format!("{EXPECTED}: it must begin with https:// or http://"));
     }
     Ok(url)
-}
-
-async fn read(path: &Path) -> io::Result<String> {
-    let mut text = String::new();
-    tokio::fs::File::open(path).await?.take(FILE_BYTES_MAX + 1).read_to_string(&mut text).await?;
-    Ok(text)
 }
 
 #[cfg(test)]
@@ -84,16 +77,16 @@ mod tests {
         let missing = address.now().await.expect_err("there is no file");
         assert_eq!(missing, format!("urlFile {shown} cannot be read: No such file or directory (os error 2)"));
         let expected = "holds none: expected an address, for example https://collector.example.com/v1/issues";
+        let credentials =
+            "holds none: an address must not hold credentials: put a bearer token into a file and name it in tokenFile";
         for (text, why) in [
             (" \n".to_owned(), "is empty: write the address into it".to_owned()),
-            ("x".repeat(20_000), "is too long for an address".to_owned()),
+            ("x".repeat(20_000), "cannot be read: it is longer than 16384 bytes".to_owned()),
             ("hunter2".to_owned(), format!("{expected}: relative URL without a base")),
             ("ftp://h/hunter2".to_owned(), format!("{expected}: it must begin with https:// or http://")),
-            (
-                "https://me:hunter2@h".to_owned(),
-                "holds none: an address must not hold credentials: put a bearer token into a file and name it in tokenFile"
-                    .to_owned(),
-            ),
+            ("https://me:hunter2@h".to_owned(), credentials.to_owned()),
+            ("https://hunter2@h".to_owned(), credentials.to_owned()),
+            ("https://:hunter2@h".to_owned(), credentials.to_owned()),
         ] {
             std::fs::write(&path, text).expect("written");
             assert_eq!(address.now().await, Err(format!("urlFile {shown} {why}")));
@@ -101,6 +94,17 @@ mod tests {
         for url in ["https://h/hunter2", "http://other/in?key=hunter2"] {
             std::fs::write(&path, format!("{url}\n")).expect("written");
             assert_eq!(address.now().await.expect("an address").as_str(), url);
+        }
+    }
+
+    #[tokio::test]
+    async fn what_has_no_end_or_nobody_writes_into_is_no_address() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let pipe = folder.path().join("url");
+        assert!(std::process::Command::new("mkfifo").arg(&pipe).status().expect("it runs").success());
+        for path in [pipe, "/dev/zero".into()] {
+            let shown = format!("urlFile {} cannot be read: it is no regular file", path.display());
+            assert_eq!(Address::File(path).now().await, Err(shown));
         }
     }
 
@@ -124,5 +128,9 @@ mod tests {
     fn more_than_scheme_and_host_is_never_shown() {
         let address = Address::Written("https://h:8443/hunter2?key=hunter2".parse().expect("a URL"));
         assert_eq!(format!("{address:?}"), "https://h:8443/…");
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("url");
+        std::fs::write(&path, "https://h/hunter2").expect("written");
+        assert_eq!(format!("{:?}", Address::File(path.clone())), format!("in {}", path.display()));
     }
 }

@@ -9,7 +9,6 @@ use std::path::{Path, PathBuf};
 use http::{HeaderValue, Uri};
 use hyper_util::client::proxy::matcher::Matcher;
 use reqwest::Url;
-use tokio::io::AsyncReadExt as _;
 
 /// How sinks are reached; by default directly. It holds no credentials, so it may be logged.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -44,7 +43,7 @@ struct Files {
 /// The longest list of what is reached directly, in bytes.
 const NO_PROXY_BYTES_MAX: usize = 16 * 1024;
 /// A longer file is none of these.
-const FILE_BYTES_MAX: u64 = NO_PROXY_BYTES_MAX as u64;
+const FILE_BYTES_MAX: usize = NO_PROXY_BYTES_MAX;
 
 impl Proxy {
     /// The proxy to `to` as things are now; `None` when it is reached directly. An error says what is wrong with the files:
@@ -169,13 +168,7 @@ pub(super) fn is_loopback(url: &Url) -> bool {
 
 /// What a file says; `None` when it is not there or empty.
 async fn file(folder: &Path, name: &str) -> Result<Option<String>, String> {
-    let read = async {
-        let mut text = String::new();
-        tokio::fs::File::open(folder.join(name)).await?.take(FILE_BYTES_MAX + 1).read_to_string(&mut text).await?;
-        io::Result::Ok(text)
-    };
-    match read.await {
-        Ok(text) if text.len() as u64 > FILE_BYTES_MAX => Err(format!("{name} is longer than {FILE_BYTES_MAX} bytes")),
+    match process::file::text(&folder.join(name), FILE_BYTES_MAX).await {
         Ok(text) => Ok(Some(text.trim().to_owned()).filter(|text| !text.is_empty())),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(format!("{name} cannot be read: {error}")),
@@ -272,7 +265,7 @@ mod tests {
             assert!(!said.contains("ter2"), "{said}");
         }
         write("https", &"x".repeat(20_000));
-        assert!(shown(&proxy, to).await.ends_with("https is longer than 16384 bytes"));
+        assert!(shown(&proxy, to).await.ends_with("https cannot be read: it is longer than 16384 bytes"));
     }
 
     #[test]

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use anyhow::bail;
 use process::clock::Clock;
-use tokio::io::AsyncReadExt as _;
+use process::file;
 use xxhash_rust::xxh3::xxh3_128;
 
 use super::{Config, FILE_BYTES_MAX};
@@ -119,13 +119,7 @@ impl Reload {
 
 /// The file's text, or why there is none.
 async fn read(path: &Path) -> Result<String, String> {
-    let mut bytes = Vec::new();
-    let reading = async {
-        // One byte more than is allowed shows that there is too much.
-        tokio::fs::File::open(path).await?.take(FILE_BYTES_MAX as u64 + 1).read_to_end(&mut bytes).await
-    };
-    reading.await.map_err(|error| format!("cannot be read: {error}"))?;
-    String::from_utf8(bytes).map_err(|_| "is not UTF-8 text".to_owned())
+    file::text(path, FILE_BYTES_MAX).await.map_err(|error| format!("cannot be read: {error}"))
 }
 
 #[cfg(test)]

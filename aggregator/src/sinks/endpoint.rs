@@ -1,17 +1,16 @@
 //! One URL that takes requests: token, trust, proxy, timeouts and bounds.
 
-use std::io;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use http::{StatusCode, header};
+use process::file;
 use reqwest::{Client, Proxy, RequestBuilder, Response, Url, redirect};
 use rules::Time;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::{ClientConfig, RootCertStore};
-use tokio::io::AsyncReadExt as _;
 
 use super::answer::{self, Answer};
 use super::token::{Hash, TokenFile, hash};
@@ -44,7 +43,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// The most of an answer's body that is read. What is longer costs the connection.
 const BODY_BYTES_MAX: usize = 64 * 1024;
 /// A longer file of certificates is none: a bundle of all public authorities has a quarter of it.
-const CA_BYTES_MAX: u64 = 1024 * 1024;
+pub(crate) const CA_BYTES_MAX: usize = 1024 * 1024;
 /// No receiver answers this (RFC 9110 §15.5.8).
 const UNKNOWN_TO_PROXY: StatusCode = StatusCode::PROXY_AUTHENTICATION_REQUIRED;
 /// How hyper-util says that a proxy answered CONNECT with 407; the type of that error is not public.
@@ -187,15 +186,7 @@ fn tls(ca_pem: &[u8]) -> Result<ClientConfig, String> {
 }
 
 async fn read_ca(path: &Path) -> Result<Vec<u8>, String> {
-    let read = async {
-        let mut pem = Vec::new();
-        tokio::fs::File::open(path).await?.take(CA_BYTES_MAX + 1).read_to_end(&mut pem).await?;
-        io::Result::Ok(pem)
-    };
-    let pem = read.await.map_err(|error| format!("cannot be read: {error}"))?;
-    if pem.len() as u64 > CA_BYTES_MAX {
-        return Err(format!("is longer than {CA_BYTES_MAX} bytes"));
-    }
+    let pem = file::read(path, CA_BYTES_MAX).await.map_err(|error| format!("cannot be read: {error}"))?;
     // An empty file trusts nobody more, which is hardly what it is there for.
     if CertificateDer::pem_slice_iter(&pem).next().is_none() {
         return Err("holds no certificate: it must be PEM".to_owned());

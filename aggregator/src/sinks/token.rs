@@ -1,13 +1,12 @@
 //! A bearer token in a file. It is read for every request, so a new one is used at once however the file is replaced
 //! (a mounted Secret changes through a symlink), and it is not kept: what is remembered is its hash.
 
-use std::io;
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 
 use http::HeaderValue;
+use process::file;
 use ring::digest::{SHA256, digest};
-use tokio::io::AsyncReadExt as _;
 
 /// A file with a token.
 #[derive(Debug)]
@@ -20,7 +19,7 @@ pub(super) struct TokenFile {
 pub(super) type Hash = [u8; 32];
 
 /// A longer file is no token.
-const TOKEN_BYTES_MAX: u64 = 64 * 1024;
+pub(crate) const TOKEN_BYTES_MAX: usize = 64 * 1024;
 
 impl TokenFile {
     pub(super) fn new(path: PathBuf) -> Self {
@@ -49,15 +48,8 @@ impl TokenFile {
     }
 
     async fn read(&self) -> Result<String, String> {
-        let read = async {
-            let file = tokio::fs::File::open(&self.path).await?;
-            let mut text = String::new();
-            file.take(TOKEN_BYTES_MAX + 1).read_to_string(&mut text).await?;
-            io::Result::Ok(text)
-        };
-        let text = read.await.map_err(|error| self.fault(&format!("cannot be read: {error}")))?;
-        match text.trim() {
-            _ if text.len() as u64 > TOKEN_BYTES_MAX => Err(self.fault("is too long for a token")),
+        let text = file::text(&self.path, TOKEN_BYTES_MAX).await;
+        match text.map_err(|error| self.fault(&format!("cannot be read: {error}")))?.trim() {
             "" => Err(self.fault("is empty: write the token into it")),
             token => Ok(token.to_owned()),
         }

@@ -1,7 +1,5 @@
 //! One request and its answer.
 
-use std::fs::File;
-use std::io::Read as _;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,6 +8,7 @@ use futures::FutureExt as _;
 use http::{HeaderValue, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
 use hyper::body::Incoming;
+use process::file;
 use tokio::time::timeout;
 use wire::codec::{HEADER, LIMIT, Message};
 use wire::{EncodeError, Reply, SessionReply};
@@ -21,7 +20,7 @@ use crate::report::Target;
 /// From the first byte of the request to the last of the answer.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(20);
 /// Projected tokens have some 1,500 bytes.
-const TOKEN_BYTES_MAX: u64 = 16 * 1024;
+pub(crate) const TOKEN_BYTES_MAX: usize = 16 * 1024;
 /// The pause when a busy server names none, in milliseconds.
 const BUSY_MS: u32 = 5_000;
 
@@ -102,10 +101,8 @@ fn request_of(
 fn authorization(settings: &Settings) -> Result<HeaderValue, Failure> {
     let path = &settings.token_file;
     let problem = |problem: String| Failure::Token { path: path.clone(), problem };
-    let mut token = String::new();
-    let file = File::open(path).map_err(|error| problem(error.to_string()))?;
-    file.take(TOKEN_BYTES_MAX).read_to_string(&mut token).map_err(|error| problem(error.to_string()))?;
-    let token = token.trim();
+    let token = file::read_blocking(path, TOKEN_BYTES_MAX).map_err(|error| problem(error.to_string()))?;
+    let token = std::str::from_utf8(&token).map_err(|_| problem("it is not UTF-8 text".into()))?.trim();
     if token.is_empty() {
         return Err(problem("it is empty".into()));
     }
