@@ -10,6 +10,7 @@ use super::issue::{Episode, Example, Gone, Issue, IssueKey, Member, MemberId, Ph
 use super::judge::{Situation, judge};
 use super::{Change, Check, Checked, Dedupe, Effect};
 use crate::forward::outbox::{Fate, Intent, Status};
+use crate::settings::SinkSettings;
 
 impl Dedupe {
     /// Judges a finding whose fate is open.
@@ -110,7 +111,7 @@ impl Dedupe {
         };
         match fate {
             Fate::Delivered => episode.refused_by.remove(sink),
-            Fate::Quarantined => episode.refused_by.insert(Arc::clone(sink)),
+            Fate::Quarantined => episode.refused_by.insert(Arc::clone(sink), *told),
         };
         if told.revision >= episode.revision {
             episode.awaiting.remove(sink);
@@ -146,7 +147,7 @@ impl Dedupe {
             phase: Phase::Verifying,
             awaiting: BTreeMap::new(),
             sinks: BTreeSet::new(),
-            refused_by: BTreeSet::new(),
+            refused_by: BTreeMap::new(),
             // The same finding again, as after its kind was disabled for a while: a key says one thing only.
             revision: self.past.revision(key, finding.incarnation),
             since: finding.since,
@@ -172,7 +173,7 @@ impl Dedupe {
     }
 
     /// Hands an issue to its sinks, or hands it to them again when it is back before they heard that it was over, is worse, or is
-    /// for others as well: who knows as much already is not told again.
+    /// for others as well: who knows as much already, or has refused as much, is not told again.
     pub(super) fn tell(&mut self, key: &Arc<IssueKey>, now: Time) {
         let Some(issue) = self.issues.get_mut(key) else { return };
         let (severity, was_told) = (issue.severity(), issue.is_told());
@@ -184,7 +185,11 @@ impl Dedupe {
         // Whoever has not heard of the end before hears that it is there, however bad, which says as much.
         let previous = issue.previous.take();
         let uninformed = previous.into_iter().flat_map(|previous| previous.awaiting);
-        let routed = self.settings.sinks.iter().filter(|(_, sink)| episode.severity >= sink.min_severity);
+        let wants = |name: &str, sink: &SinkSettings| {
+            // Its no is final: it is not asked again for the same.
+            episode.severity >= sink.min_severity && !episode.is_refused_by(name)
+        };
+        let routed = self.settings.sinks.iter().filter(|(name, sink)| wants(name, sink));
         let routed = routed.map(|(name, sink)| (Arc::clone(name), sink.required));
         episode.awaiting = routed.chain(uninformed).collect();
         episode.sinks.extend(episode.awaiting.keys().cloned());
@@ -216,7 +221,8 @@ impl Dedupe {
         episode.ended = Some(now);
         episode.awaiting = episode
             .sinks
-            .difference(&episode.refused_by)
+            .iter()
+            .filter(|name| !episode.refused_by.contains_key(*name))
             .filter_map(|name| settings.sinks.get(name).map(|sink| (Arc::clone(name), sink.required)))
             .collect();
         self.hand_out(key, Status::Resolved);

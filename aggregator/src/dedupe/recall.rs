@@ -151,6 +151,7 @@ fn is_up_to_date(standing: &Standing, intent: &Intent) -> bool {
     standing.sent.is_none() && standing.told.is_some_and(|told| told.says_as_much_as(intent))
 }
 
-fn refused(entry: &Entry) -> BTreeSet<Arc<str>> {
-    entry.sinks.iter().filter(|(_, standing)| standing.refused).map(|(sink, _)| Arc::clone(sink)).collect()
+fn refused(entry: &Entry) -> BTreeMap<Arc<str>, Intent> {
+    let refusing = entry.sinks.iter().filter(|(_, standing)| standing.refused);
+    refusing.map(|(sink, _)| (Arc::clone(sink), entry.intent)).collect()
 }

@@ -359,8 +359,9 @@ impl Outbox {
             (Fate::Quarantined, Status::Resolved) => entry.told = None,
             (Fate::Quarantined, Status::Firing) => {}
         }
-        // Nothing more to say: the same again, or the end of what the sink refused to hear of.
+        // Nothing more to say: the same again, also where it was refused, or the end of what the sink refused to hear of.
         let moot = entry.due.take_if(|due| match entry.told {
+            _ if record.intent.says_as_much_as(&due.intent) => true,
             Some(told) => told.says_as_much_as(&due.intent),
             None => due.intent.status == Status::Resolved,
         });

@@ -121,7 +121,7 @@ fn episode_of(name: &str, intent: &Intent) -> Episode {
         phase: Phase::Telling,
         awaiting: BTreeMap::new(),
         sinks: std::collections::BTreeSet::new(),
-        refused_by: std::collections::BTreeSet::new(),
+        refused_by: std::collections::BTreeMap::new(),
         revision: intent.revision,
         since: START,
         ended: (intent.status == Status::Resolved).then(|| START + Duration::from_mins(1)),

@@ -194,6 +194,31 @@ fn what_one_sink_refused_and_another_took_is_told() {
 }
 
 #[test]
+fn what_a_sink_refused_is_not_handed_to_it_again_when_another_comes_or_changes_but_when_it_is_worse() {
+    let mut story = Story::with_sinks(&[("picky", any()), ("pager", pager())]);
+    story.sink = Some(Fate::Quarantined);
+    story.see(mild());
+    for (sinks, heard) in [
+        ([("picky", any()), ("pager", pager()), ("second", any())], "second"),
+        ([("picky", any()), ("pager", any()), ("second", any())], "pager"),
+    ] {
+        story.sink = None;
+        story.sinks(&sinks);
+        let handed = story.handed();
+        assert!(handed.contains(&(heard.into(), Status::Firing)), "{handed:?}");
+        assert!(!handed.iter().any(|(sink, _)| &**sink == "picky"), "{handed:?}");
+        story.sink_answers(Fate::Delivered).accounts(&[(TOLD, 1)]);
+    }
+    story.sink = None;
+    story.see(critical());
+    assert!(story.handed().contains(&("picky".into(), Status::Firing)), "{:?}", story.waiting);
+    story.picky_refuses();
+    story.sink = None;
+    story.see(cleared(critical()));
+    assert!(!story.handed().iter().any(|(sink, _)| &**sink == "picky"), "{:?}", story.waiting);
+}
+
+#[test]
 fn a_cause_that_one_sink_refused_and_another_took_explains_its_symptoms() {
     let mut story = Story::with_sinks(&[("picky", any())]);
     story.sink = Some(Fate::Quarantined);

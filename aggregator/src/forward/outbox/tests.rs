@@ -258,6 +258,18 @@ fn the_end_of_what_was_refused_is_not_sent() {
 }
 
 #[test]
+fn what_was_refused_is_not_sent_again_because_it_was_said_again_meanwhile_but_because_it_is_worse() {
+    let mut sink = Sink::unlimited();
+    for (severity, fate, then) in [(Severity::Warning, 2, vec![]), (Severity::Critical, 1, vec!["a.2"])] {
+        sink.say("a", 1, FIRING);
+        sink.check_sends(&["a.1"]);
+        assert_eq!(sink.say_as("a", 2, FIRING, severity), None);
+        assert_eq!(sink.answers(Outcome::Refused), [("a".to_owned(), fate, Fate::Quarantined)]);
+        sink.check_sends(&then);
+    }
+}
+
+#[test]
 fn hours_of_outage_cost_memory_by_issue_and_not_by_message() {
     let mut sink = Sink::unlimited();
     for revision in 1..=10_000 {
