@@ -26,8 +26,8 @@ use tocsin_tests::processes::Programs;
 
 use day_by_day::{
     a_changed_rule_and_sink_roll_no_pod, a_drain_takes_the_leader_and_the_other_goes_on, a_rotated_token_rolls_no_pod,
-    another_ca_is_made_on_request_and_rolls_no_pod, applied_again_and_again_the_chart_changes_nothing,
-    what_was_open_from_the_beginning_is_over_once,
+    another_ca_is_made_on_request_without_the_former_and_rolls_no_pod,
+    applied_again_and_again_the_chart_changes_nothing, what_was_open_from_the_beginning_is_over_once,
 };
 use installation::{helm, helm_of, objects, pods, same, state};
 use outside::{FORMER_TEAM, INGEST, Outside, TOKEN};
@@ -108,7 +108,7 @@ fn play(cluster: &mut Cluster, outside: &mut Outside, earlier: &Earlier) -> Resu
     let release = [OWN, &chart, "--namespace", OWN, "--wait", "--timeout=3m"];
     an_earlier_one_is_upgraded_and_rolled_back_and_tells_nothing_again(cluster, outside, earlier, &release, &values)?;
     it_says_itself_whether_it_works(cluster, outside)?;
-    another_ca_is_made_on_request_and_rolls_no_pod(cluster, outside)?;
+    another_ca_is_made_on_request_without_the_former_and_rolls_no_pod(cluster, outside)?;
     a_drain_takes_the_leader_and_the_other_goes_on(cluster, outside)?;
     a_changed_rule_and_sink_roll_no_pod(cluster, outside, &release, &values)?;
     a_rotated_token_rolls_no_pod(cluster, outside, &release)?;

@@ -34,8 +34,18 @@
 {{- if and .caBundle (not (regexMatch "-----BEGIN CERTIFICATE-----\\s+[A-Za-z0-9+/=\\s]+-----END CERTIFICATE-----" .caBundle)) -}}
   {{- $problems = append $problems "caBundle holds no certificate: give it the text from -----BEGIN CERTIFICATE----- to -----END CERTIFICATE-----, for example with --set-file caBundle=ca.crt" -}}
 {{- end -}}
-{{- if and .runbookBaseUrl (not (include "tocsin.isAddress" .runbookBaseUrl)) -}}
-  {{- $problems = append $problems (printf "runbookBaseUrl: there can be no such address as %s: it needs a host, and its port, if it has one, is at most 65535, for example https://wiki.example.com/runbooks" .runbookBaseUrl) -}}
+{{- if and .runbookBaseUrl (not (and (include "tocsin.isAddress" .runbookBaseUrl) (regexMatch "^https?://[^/?#]+(/[A-Za-z0-9._~!$&'()*+,;=:@%/-]*)?$" .runbookBaseUrl))) -}}
+  {{- $problems = append $problems "runbookBaseUrl: there can be no such address: it begins with https:// or http://, has a host, and no user, ? or # (a kind is put behind it), for example https://wiki.example.com/runbooks" -}}
+{{- end -}}
+{{- with .metrics.prometheusRule.runbookUrl -}}
+  {{- if not (include "tocsin.isAddress" .) -}}
+    {{- $problems = append $problems "metrics.prometheusRule.runbookUrl: there can be no such address: it begins with https:// or http://, and has a host, for example https://wiki.example.com/tocsin/runbook.md" -}}
+  {{- end -}}
+{{- end -}}
+{{- range $component := list "nodeAgent" "aggregator" -}}
+  {{- $path := printf "%s.resources" $component -}}
+  {{- $resources := (get $ $component).resources -}}
+  {{- $problems = concat $problems (include "tocsin.problems.resources" (dict "path" $path "resources" $resources) | fromYamlArray) -}}
 {{- end -}}
 {{- $away := .aggregator.podDisruptionBudget.maxUnavailable | toString -}}
 {{- if not (regexMatch "^([0-9]{1,9}|(100|[0-9]{1,2})%)$" $away) -}}
@@ -112,9 +122,9 @@
   {{- if not (has $kind $kinds) -}}
     {{- $problems = append $problems (printf "rules.%s: there is no such kind: there are %s" $kind (join ", " $kinds)) -}}
   {{- else -}}
-  {{- range $key := list "sustain" "hold" -}}
-    {{- $problems = concat $problems (include "tocsin.problems.span" (dict "path" (printf "rules.%s.%s" $kind $key) "span" (index ($rule | default dict) $key) "least" "0s" "most" "24h") | fromYamlArray) -}}
-  {{- end -}}
+    {{- range $key := list "sustain" "hold" -}}
+      {{- $problems = concat $problems (include "tocsin.problems.span" (dict "path" (printf "rules.%s.%s" $kind $key) "span" (index ($rule | default dict) $key) "least" "0s" "most" "24h") | fromYamlArray) -}}
+    {{- end -}}
   {{- end -}}
 {{- end -}}
 {{- range $key, $limits := dict "heartbeat" (list "1s" "150s") "session" (list "1m" "24h") "resync" (list "0s" "1h") -}}
@@ -154,6 +164,25 @@ yes
 {{- if or (has . (list "" "*")) $isNetwork $isName -}}
 yes
 {{- end -}}
+{{- end -}}
+
+{{/*
+What is wrong with the quantities of {path, resources}: a list of sentences. Of memory less than a byte can be written (`64m`),
+which Kubernetes takes, and nobody means.
+*/}}
+{{- define "tocsin.problems.resources" -}}
+{{- $problems := list -}}
+{{- range $which := list "requests" "limits" -}}
+  {{- range $name, $quantity := get ($.resources | default dict) $which | default dict -}}
+    {{- $isMemory := or (has $name (list "memory" "ephemeral-storage")) (hasPrefix "hugepages-" $name) -}}
+    {{- $units := ternary "k|M|G|T|P|E|Ki|Mi|Gi|Ti|Pi|Ei" "n|u|m|k|M|G|T|P|E|Ki|Mi|Gi|Ti|Pi|Ei" $isMemory -}}
+    {{- $example := ternary "64Mi or 1Gi" "50m (0.05 of a core) or 2" $isMemory -}}
+    {{- if not (regexMatch (printf "^([0-9]+([.][0-9]*)?|[.][0-9]+)(%s|[eE][+-]?[0-9]+)?$" $units) ($quantity | toString)) -}}
+      {{- $problems = append $problems (printf "%s.%s.%s: expected a quantity as Kubernetes writes them, for example %s, found %v" $.path $which $name $example $quantity) -}}
+    {{- end -}}
+  {{- end -}}
+{{- end -}}
+{{- toYaml $problems -}}
 {{- end -}}
 
 {{/* Whether a span is within its bounds: {path, span, least, most}. A list of no or one sentence. */}}

@@ -16,6 +16,17 @@ impl Cluster {
         command::output(&mut self.kubectl_command(arguments)?)
     }
 
+    /// Runs commands as people write them in a shell, with kubectl as admin, and returns what they print.
+    pub fn shell(&self, script: &str) -> Result<String> {
+        let kubectl = self.parts.kubernetes("kubectl")?;
+        let folder = kubectl.parent().context("kubectl is in a folder")?.display();
+        let path = std::env::var("PATH").context("there is a PATH")?;
+        let mut shell = self.network.command("/bin/sh");
+        shell.args(["-euc", script]).env("PATH", format!("{folder}:{path}"));
+        shell.env("KUBECONFIG", self.admin_kubeconfig()).env("KUBECACHEDIR", self.folder.join("kubectl-cache"));
+        command::output(&mut shell)
+    }
+
     /// An object or a list as JSON, by kubectl's arguments after `get`.
     pub fn get(&self, arguments: &[&str]) -> Result<Value> {
         let text = self.kubectl(&[&["get", "-o", "json"], arguments].concat())?;

@@ -53,6 +53,10 @@ fn what_cannot_work_together_fails_with_the_fix() {
             &["sinks.Team.type=stdout"],
             "sinks.Team: a sink cannot be called that: use a-z, 0-9 and -, a letter or a digit first and last, and at most",
         ),
+        (
+            &["metrics.prometheusRule.runbookUrl=wiki.example/runbook.md"],
+            "metrics.prometheusRule.runbookUrl: there can be no such address: it begins with https:// or http://",
+        ),
         (&["logLevel=loud"], "logLevel: there is no level \"loud\": use error, warn, info, debug or trace"),
         (
             &["token=x", "existingSecret=y"],
@@ -125,6 +129,26 @@ fn what_cannot_work_together_fails_with_the_fix() {
         ),
     ] {
         refused(&with(sets), &[says]);
+    }
+}
+
+#[test]
+fn a_quantity_of_the_wrong_form_fails_with_one_of_the_right_form() {
+    for (path, wrong, example) in [
+        ("nodeAgent.resources.limits.memory", "64m", "64Mi or 1Gi"),
+        ("nodeAgent.resources.limits.memory", "-1", "64Mi or 1Gi"),
+        ("aggregator.resources.requests.memory", "1GB", "64Mi or 1Gi"),
+        ("aggregator.resources.requests.ephemeral-storage", "1gi", "64Mi or 1Gi"),
+        ("aggregator.resources.requests.cpu", "50mc", "50m (0.05 of a core) or 2"),
+    ] {
+        let says =
+            format!("{path}: expected a quantity as Kubernetes writes them, for example {example}, found {wrong}");
+        // Not in the name of an object that has nothing to do with it.
+        refused(&with(&[&format!("{path}={wrong}")]), &[&says, "tocsin/templates/values/check.yaml"]);
+    }
+    for right in ["cpu=.5", "cpu=2", "cpu=100m", "memory=134217728", "memory=1.5Gi", "memory=1e9", "hugepages-2Mi=4Mi"]
+    {
+        rendered(&with(&[&format!("aggregator.resources.requests.{right}")]));
     }
 }
 

@@ -53,24 +53,34 @@ pub(crate) fn a_changed_rule_and_sink_roll_no_pod(
     same(&before, &pods(cluster)?)
 }
 
-/// By the command that the chart's README has. What agents do with it is seen when the next one leads.
-pub(crate) fn another_ca_is_made_on_request_and_rolls_no_pod(cluster: &mut Cluster, outside: &Outside) -> Result<()> {
+/// By the commands that the chart's README has. What agents do with it is seen when the next one leads.
+pub(crate) fn another_ca_is_made_on_request_without_the_former_and_rolls_no_pod(
+    cluster: &mut Cluster,
+    outside: &Outside,
+) -> Result<()> {
     let (before, former) = (pods(cluster)?, trusted(cluster)?);
-    let readme = std::fs::read_to_string(chart::folder().join("README.md"))?;
-    let mut commands = readme.lines().map(str::trim).filter_map(|line| line.strip_prefix("kubectl "));
-    let command = commands.find(|command| command.contains("renew")).context("the README does not say how")?;
-    // What a shell would take away.
-    let arguments = command.replace('\'', "");
-    cluster.kubectl(&arguments.split(' ').collect::<Vec<_>>())?;
-    cluster.wait_for("both show what another CA has signed", LIMIT, |cluster| {
+    cluster.shell(&from_readme("\"renew\":\"ca\"")?)?;
+    let newer = cluster.wait_for("both show what another CA has signed", LIMIT, |cluster| {
         let trusted = trusted(cluster)?;
         let (newer, rest) = trusted.split_once(CERTIFICATE_ENDS).context("no certificate")?;
         ensure!(rest.contains(former.trim()), "the former CA is trusted no more");
         let newer = format!("{newer}{CERTIFICATE_ENDS}\n");
         aggregators(cluster)?.iter().try_for_each(|address| outside.accepts(&newer, address))?;
-        Ok(Some(()))
+        Ok(Some(newer))
+    })?;
+    cluster.shell(&from_readme("first=")?)?;
+    cluster.wait_for("the former CA is trusted no more", LIMIT, |cluster| {
+        let trusted = trusted(cluster)?;
+        Ok((trusted.trim() == newer.trim()).then_some(()))
     })?;
     same(&before, &pods(cluster)?)
+}
+
+/// The commands of the chart's README among which is this text.
+fn from_readme(text: &str) -> Result<String> {
+    let readme = std::fs::read_to_string(chart::folder().join("README.md"))?;
+    let mut all = readme.split("```sh\n").skip(1).filter_map(|rest| rest.split("```").next());
+    all.find(|commands| commands.contains(text)).map(str::to_owned).with_context(|| format!("it does not say {text}"))
 }
 
 pub(crate) fn a_rotated_token_rolls_no_pod(
