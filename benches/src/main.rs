@@ -5,11 +5,14 @@
 #![allow(clippy::disallowed_methods, reason = "a bench measures time; nothing decides by it")]
 #![allow(clippy::print_stdout, reason = "the figures are its output")]
 
+mod asked;
 mod codec;
+mod cpu;
 mod dedupe;
 mod figures;
 mod latency;
 mod memory;
+mod processor;
 mod sizes;
 
 use std::process::ExitCode;
@@ -21,6 +24,7 @@ type Bench = (&'static str, fn(&mut Figures) -> anyhow::Result<()>);
 
 const BENCHES: &[Bench] = &[
     ("codec", codec::run),
+    ("cpu", cpu::run),
     ("dedupe", dedupe::run),
     ("latency", latency::run),
     ("memory", memory::run),

@@ -13,7 +13,7 @@ use crate::figures::Figures;
 
 const NODE: &str = "node-1";
 /// What a kubelet takes by default.
-const PODS: usize = 110;
+pub(crate) const PODS: usize = 110;
 const BUDGET_MIB: f64 = 8.0;
 const MIB: f64 = 1024.0 * 1024.0;
 
@@ -31,26 +31,26 @@ pub(crate) fn run(figures: &mut Figures) -> anyhow::Result<()> {
 
     installation.kill_agent(NODE)?;
     installation.start_agent(NODE)?;
-    heartbeats(&installation)?;
+    reports(&installation, 5)?;
     Figures::plain("node-agent, RSS after its LIST of 110 pods", rss(installation.agent_id(NODE))?, "MiB");
     for pod in &deployment.pods {
         installation.cluster.not_ready_yet(pod);
         installation.cluster.run(pod);
     }
-    heartbeats(&installation)?;
+    reports(&installation, 5)?;
     let agent = rss(installation.agent_id(NODE))?;
     figures.at_most("node-agent, RSS with 110 pods, each changed twice", agent, "MiB", BUDGET_MIB);
     Figures::plain("aggregator, RSS with one agent", rss(installation.aggregator_id())?, "MiB");
     installation.end()
 }
 
-/// Waits until the agent has reported some times: what it did before is over.
-fn heartbeats(installation: &Installation) -> anyhow::Result<()> {
+/// Waits until the agent has reported so many times: what it did before is over.
+pub(crate) fn reports(installation: &Installation, more: u64) -> anyhow::Result<()> {
     let reports = |metrics: &Metrics| metrics.sum("tocsin_ingest_requests_total", &["\"report\"", "\"answer\""]);
     let mut first = None;
-    installation.until_metrics("five heartbeats", |metrics| {
+    installation.until_metrics("further reports", |metrics| {
         let reports = reports(metrics).unwrap_or_default();
-        Ok(reports >= *first.get_or_insert(reports) + 5)
+        Ok(reports >= *first.get_or_insert(reports) + more)
     })
 }
 

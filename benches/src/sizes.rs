@@ -1,6 +1,10 @@
-//! What the aggregator holds in memory (RSS), as it is shipped, by the number of its agents: each with its session and nothing
-//! to tell, and when all of them report ten crash-looping pods at once, of a thousand Deployments, until all is told. The chart
-//! asks for at least the latter, and its limit is at least twice that.
+//! What the aggregator takes, as it is shipped, by the number of its agents: memory (RSS) and processor time. First each agent
+//! has its session and nothing to tell; then all of them report ten crash-looping pods at once, of a thousand Deployments, until
+//! all is told; then the aggregator is killed and started anew, and all of them come back.
+//!
+//! Of memory the chart asks for at least the most that was held, and its limit is at least twice that. Of processor time it asks
+//! for at least twice what a calm cluster takes, and for so much that all agents are back within ten seconds of a new start even
+//! where there is no more than that to be had.
 //!
 //! The agents are sessions in this process, by the agent's own code: thousands of processes would need gigabytes.
 
@@ -11,32 +15,63 @@ use anyhow::{Context as _, bail, ensure};
 use process::shutdown::Script;
 use process::{Tasks, tls};
 use rules::{Finding, Time};
-use serde_json::Value;
 use tocsin_node_agent::connection::{Connection, Event};
 use tocsin_node_agent::report::{Next, Reporter};
-use tocsin_tests::chart;
 use tocsin_tests::installation::Installation;
 use tocsin_tests::processes::Programs;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{sleep, timeout};
 
+use crate::asked::Asked;
 use crate::codec::finding;
 use crate::figures::Figures;
+use crate::processor::{Stretch, micros, time_of};
 
 /// How many nodes the chart's values are for.
 const SIZES: [(usize, &str); 3] = [(10, "values-small.yaml"), (500, "values.yaml"), (5_000, "values-large.yaml")];
 const FINDINGS: usize = 10;
 const WORKLOADS: usize = 1_000;
+/// In which each agent sends a heartbeat, by the chart's defaults.
+const CALM: Duration = Duration::from_secs(30);
+/// How long a session lasts, by the chart's defaults.
+const SESSION: Duration = Duration::from_hours(1);
+/// For all agents to come back, after the aggregator has started anew.
+const BACK: Duration = Duration::from_secs(10);
+/// What it may take of processor time that as many agents come back as there may be, in seconds.
+const BACK_CPU_MAX: f64 = 3.0;
 /// Far above what any step takes.
 const LIMIT: Duration = Duration::from_mins(10);
 
 /// What an agent has come to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Step {
-    /// Its session is open.
+    /// Its session is open, and has heard all that there is.
     Connected,
     /// The fate of all of its findings is decided: those of whom outside is told are told.
     Settled,
+}
+
+/// What an aggregator took with so many agents.
+#[derive(Clone, Copy, Debug)]
+struct Took {
+    /// Memory with a session of each and nothing to tell, in MiB.
+    idle: f64,
+    /// The most memory until all that they reported was told, in MiB.
+    most: f64,
+    /// Processor time until all had opened their first session.
+    sessions: Duration,
+    /// Processor time while nothing happened for [`CALM`], with one scrape.
+    calm: Duration,
+    /// The heartbeats that came meanwhile.
+    heartbeats: u64,
+    /// Processor time from the first finding until all were told.
+    trouble: Duration,
+    /// The records that told them.
+    records: u64,
+    /// Processor time of one that was started anew until all agents were back.
+    back: Duration,
+    /// How long that was by the clock on the wall.
+    waited: Duration,
 }
 
 /// An aggregator of each size.
@@ -44,25 +79,42 @@ pub(crate) fn run(figures: &mut Figures) -> anyhow::Result<()> {
     tls::use_ring();
     let programs = Programs::released()?;
     for (nodes, values) in SIZES {
-        let [request, limit] = asked_for(values)?;
-        let [idle, most] = of(programs.clone(), nodes)?;
-        Figures::plain(&format!("aggregator, RSS with {nodes} agents"), idle, "MiB");
-        let findings = nodes * FINDINGS;
-        let what = format!("the most that it held until {findings} findings were told");
-        figures.at_most(&what, most, "MiB", request.min(limit / 2.0));
+        let took = of(programs.clone(), nodes)?;
+        judge(figures, took, nodes, Asked::of("aggregator", values)?);
     }
     Ok(())
 }
 
-/// What an aggregator holds, in MiB: with so many agents, and at most until all that they report is told.
-fn of(programs: Programs, nodes: usize) -> anyhow::Result<[f64; 2]> {
+fn judge(figures: &mut Figures, took: Took, nodes: usize, asked: Asked) {
+    let Took { idle, most, sessions, calm, heartbeats, trouble, records, back, waited } = took;
+    let findings = nodes * FINDINGS;
+    Figures::plain(&format!("aggregator, RSS with {nodes} agents"), idle, "MiB");
+    let what = format!("the most that it held until {findings} findings were told");
+    figures.at_most(&what, most, "MiB", asked.memory.min(asked.memory_limit / 2.0));
+    Figures::plain("its processor time for a session opened", micros(sessions) / nodes as f64, "µs");
+    Figures::plain("for a heartbeat, with what it does without one", micros(calm) / heartbeats as f64, "µs");
+    let a_second = calm.as_secs_f64() / CALM.as_secs_f64() + sessions.as_secs_f64() / SESSION.as_secs_f64();
+    figures.at_most("of a second while nothing happens", a_second * 1e3, "ms", asked.cpu / 2.0);
+    Figures::plain(&format!("for {findings} findings until all are told"), trouble.as_secs_f64(), "s");
+    Figures::plain("for each of them", micros(trouble) / findings as f64, "µs");
+    Figures::plain("records that told them", records as f64, "");
+    let enough = BACK_CPU_MAX.min(asked.cpu / 1e3 * BACK.as_secs_f64());
+    figures.at_most("until all agents are back after a new start", back.as_secs_f64(), "s", enough);
+    Figures::plain("the same by the clock on the wall", waited.as_secs_f64(), "s");
+}
+
+/// What an aggregator takes with so many agents.
+fn of(programs: Programs, nodes: usize) -> anyhow::Result<Took> {
+    eprintln!("  {nodes} agents are started");
     let names: Vec<_> = (0..nodes).map(|number| format!("node-{number}")).collect();
     let names: Vec<_> = names.iter().map(String::as_str).collect();
-    let installation = Installation::start_without_agents(programs, &names)?;
+    let mut installation = Installation::start_without_agents(programs, &names)?;
     let script = Script::new();
     let (tasks, _failures) = Tasks::new(script.phases());
     let (steps, mut heard) = mpsc::channel(nodes);
-    let (trouble, _) = watch::channel(false);
+    let (in_trouble, _) = watch::channel(false);
+    let id = installation.aggregator_id().context("there is no aggregator")?;
+    let sessions = Stretch::begin(id)?;
     for (number, node) in names.iter().enumerate() {
         let agent = Agent {
             connection: installation.connection(node, &tasks)?,
@@ -71,35 +123,42 @@ fn of(programs: Programs, nodes: usize) -> anyhow::Result<[f64; 2]> {
             steps: steps.clone(),
             begun: Instant::now(),
         };
-        installation.runtime().spawn(agent.run(trouble.subscribe()));
+        installation.runtime().spawn(agent.run(in_trouble.subscribe()));
     }
     drop(steps);
     installation.block_on(all_come_to(Step::Connected, nodes, &mut heard))?;
-    let id = installation.aggregator_id().context("there is no aggregator")?;
-    let [idle, _] = resident(id)?;
-    trouble.send_replace(true);
+    let (sessions, [idle, _]) = (sessions.end()?, resident(id)?);
+
+    eprintln!("  nothing happens for {CALM:?}");
+    let calm = Stretch::begin(id)?;
+    let before = reports(&installation)?;
+    installation.block_on(async { sleep(CALM).await });
+    let (calm, heartbeats) = (calm.end()?, reports(&installation)? - before);
+
+    let trouble = Stretch::begin(id)?;
+    in_trouble.send_replace(true);
     installation.block_on(all_come_to(Step::Settled, nodes, &mut heard))?;
+    let trouble = trouble.end()?;
     let metrics = installation.metrics()?;
     metrics.balance()?;
     let observed = metrics.sum("tocsin_findings_observed_total", &[])?;
     ensure!(observed == (nodes * FINDINGS) as u64, "{observed} findings of {nodes} nodes");
+    let records = metrics.sum("tocsin_sink_records_total", &["\"delivered\""])?;
     let [_, most] = resident(id)?;
-    Ok([idle, most])
+
+    eprintln!("  the aggregator is started anew");
+    installation.kill_aggregator()?;
+    let begun = Instant::now();
+    installation.start_aggregator()?;
+    installation.block_on(all_come_to(Step::Connected, nodes, &mut heard))?;
+    let waited = begun.elapsed();
+    let back = time_of(installation.aggregator_id().context("it was started")?)?;
+    Ok(Took { idle, most, sessions, calm, heartbeats, trouble, records, back, waited })
 }
 
-/// The memory that values of the chart ask for, and their limit, in MiB.
-fn asked_for(values: &str) -> anyhow::Result<[f64; 2]> {
-    let text = fs::read_to_string(chart::folder().join(values))?;
-    let values: Value = serde_saphyr::from_str(&text)?;
-    let mib = |which: &str| {
-        let memory = values["aggregator"]["resources"][which]["memory"].as_str().context("it says how much")?;
-        let (number, factor) = match memory.strip_suffix("Gi") {
-            Some(number) => (number, 1024.0),
-            None => (memory.strip_suffix("Mi").context("memory in Mi or Gi")?, 1.0),
-        };
-        Ok::<_, anyhow::Error>(number.parse::<f64>()? * factor)
-    };
-    Ok([mib("requests")?, mib("limits")?])
+/// How many reports the aggregator has answered.
+fn reports(installation: &Installation) -> anyhow::Result<u64> {
+    installation.metrics()?.sum("tocsin_ingest_requests_total", &["\"report\"", "\"answer\""])
 }
 
 /// A crash-looping pod of one of the workloads.
@@ -111,9 +170,12 @@ fn trouble_of(node: &str, number: usize) -> Finding {
 
 async fn all_come_to(step: Step, agents: usize, heard: &mut mpsc::Receiver<Step>) -> anyhow::Result<()> {
     let all = async {
-        for _ in 0..agents {
+        for number in 1..=agents {
             let next = heard.recv().await.context("all agents have ended")?;
             ensure!(next == step, "{next:?} instead of {step:?}");
+            if number.is_multiple_of(agents / 10) {
+                eprintln!("  {number} of {agents} agents: {step:?}");
+            }
         }
         Ok(())
     };
@@ -140,7 +202,7 @@ struct Agent {
 }
 
 impl Agent {
-    /// Opens its session, reports its findings when there is trouble, and keeps the session up.
+    /// Opens its session, reports its findings when there is trouble, and keeps the session up; opens another when it ends.
     async fn run(mut self, mut trouble: watch::Receiver<bool>) -> anyhow::Result<()> {
         self.reporter.on_synced();
         let (mut connected, mut settled) = (false, false);
@@ -155,6 +217,7 @@ impl Agent {
                     Next::End(end) => bail!("an agent has ended: {end:?}"),
                 }
             };
+            connected &= self.reporter.is_together();
             if !connected && self.reporter.is_together() && self.reporter.is_quiet() {
                 connected = true;
                 self.steps.send(Step::Connected).await?;

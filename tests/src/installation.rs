@@ -84,6 +84,8 @@ pub struct Installation {
     alone: Option<Vec<String>>,
     /// Between heartbeats.
     heartbeat: &'static str,
+    /// From which level on the aggregator logs.
+    log_level: &'static str,
     folder: TempDir,
     programs: Programs,
     runtime: Runtime,
@@ -218,6 +220,7 @@ impl Installation {
             is_hidden: false,
             alone: alone.map(|names| names.iter().map(ToString::to_string).collect()),
             heartbeat: "1s",
+            log_level: "debug",
             folder,
             programs,
             runtime,
@@ -268,7 +271,7 @@ impl Installation {
             .env_clear()
             .args(task)
             .args([format!("--agents-listen={agents}"), format!("--metrics-listen={metrics}")])
-            .args([format!("--api-listen={api}"), "--log-level=debug".to_owned()])
+            .args([format!("--api-listen={api}"), format!("--log-level={}", self.log_level)])
             .arg(self.option("--config", "config.yaml"))
             .arg(self.option("--kubeconfig", kubeconfig))
             .args([format!("--tls-secret={SECRET}"), format!("--ca-config-map={CONFIG_MAP}")])

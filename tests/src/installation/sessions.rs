@@ -17,11 +17,12 @@ impl Installation {
         map["data"]["ca.crt"].as_str().map(str::to_owned)
     }
 
-    /// A cluster of these nodes and an aggregator that has nobody to report to it yet. Heartbeats are as far apart as by default.
+    /// A cluster of these nodes and an aggregator that has nobody to report to it yet. Heartbeats are as far apart as by default,
+    /// and no more is logged.
     pub fn start_without_agents(programs: Programs, nodes: &[&str]) -> Result<Self> {
         let rules = json!({});
         let mut installation = Self::prepare(programs, nodes, &rules, None)?;
-        installation.heartbeat = "30s";
+        (installation.heartbeat, installation.log_level) = ("30s", "info");
         installation.write_files(&rules)?;
         installation.start_aggregator()?;
         let aggregator = installation.aggregator.as_ref().context("it was started")?;
