@@ -17,7 +17,7 @@ lint: ## Check format, clippy and the dependencies' licences and bans.
 	cargo clippy --workspace --all-targets --all-features --locked -- --deny warnings
 	tests/lint/dependencies.sh
 
-bench: ## Measure latency, memory and throughput, with the programs as they are shipped. ONLY="codec memory" does some.
+bench: ## Measure latency, memory, processor time and throughput, with the programs as they are shipped. ONLY="codec memory" does some.
 	cargo run --locked --release --package tocsin-benches -- $(ONLY)
 
 images: ## Build both images as docker archives, without an engine or a registry: for `docker load`, `ctr images import`.

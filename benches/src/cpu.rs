@@ -31,9 +31,10 @@ const HEARTBEAT_RATE: f64 = 1.0 / 30.0;
 const PROBE_RATE: f64 = 1.0 / 10.0 + 1.0 / 20.0;
 const SCRAPE_RATE: f64 = 1.0 / 30.0;
 
-/// Of a core.
-const IDLE_PERCENT_MAX: f64 = 0.01;
-const EVENT_MICROS_MAX: f64 = 80.0;
+/// Of a second: a ten-thousandth of a core.
+const IDLE_MICROS_MAX: f64 = 100.0;
+/// Of a pod of 11 KiB.
+const EVENT_MICROS_MAX: f64 = 50.0;
 /// All pods of a full node replaced within a minute, at ten events each.
 const EVENTS_PER_SECOND: f64 = 20.0;
 
@@ -49,7 +50,7 @@ pub(crate) fn run(figures: &mut Figures) -> anyhow::Result<()> {
         .collect();
     reports(&installation, 2)?;
     let idle = idle(&installation)?;
-    figures.at_most("while nothing happens, of a core", idle / 1e4, "%", IDLE_PERCENT_MAX);
+    figures.at_most("of a second while nothing happens", idle, "µs", IDLE_MICROS_MAX);
     let [alone, together] = events(&installation, &pods)?;
     figures.at_most("for an event of such a pod, of many that wait", together, "µs", EVENT_MICROS_MAX);
     Figures::plain("for one that comes alone", alone, "µs");

@@ -37,8 +37,6 @@ const CALM: Duration = Duration::from_secs(30);
 const SESSION: Duration = Duration::from_hours(1);
 /// For all agents to come back, after the aggregator has started anew.
 const BACK: Duration = Duration::from_secs(10);
-/// What it may take of processor time that as many agents come back as there may be, in seconds.
-const BACK_CPU_MAX: f64 = 3.0;
 /// Far above what any step takes.
 const LIMIT: Duration = Duration::from_mins(10);
 
@@ -95,11 +93,11 @@ fn judge(figures: &mut Figures, took: Took, nodes: usize, asked: Asked) {
     Figures::plain("for a heartbeat, with what it does without one", micros(calm) / heartbeats as f64, "µs");
     let a_second = calm.as_secs_f64() / CALM.as_secs_f64() + sessions.as_secs_f64() / SESSION.as_secs_f64();
     figures.at_most("of a second while nothing happens", a_second * 1e3, "ms", asked.cpu / 2.0);
-    Figures::plain(&format!("for {findings} findings until all are told"), trouble.as_secs_f64(), "s");
+    Figures::plain(&format!("for {findings} findings until all are told"), trouble.as_secs_f64() * 1e3, "ms");
     Figures::plain("for each of them", micros(trouble) / findings as f64, "µs");
     Figures::plain("records that told them", records as f64, "");
-    let enough = BACK_CPU_MAX.min(asked.cpu / 1e3 * BACK.as_secs_f64());
-    figures.at_most("until all agents are back after a new start", back.as_secs_f64(), "s", enough);
+    let enough = asked.cpu * BACK.as_secs_f64();
+    figures.at_most("until all agents are back after a new start", back.as_secs_f64() * 1e3, "ms", enough);
     Figures::plain("the same by the clock on the wall", waited.as_secs_f64(), "s");
 }
 

@@ -107,6 +107,35 @@ fn the_readme_says_for_which_kubernetes_it_is_rendered_and_on_which_it_is_tested
 }
 
 #[test]
+fn the_readme_says_of_each_size_what_its_values_ask_for() {
+    let read = |file: &str| std::fs::read_to_string(chart::folder().join(file)).expect("it is there");
+    let readme = read("README.md");
+    let resources =
+        |component: &str, file: &str| chart::yaml(&read(file)).expect("YAML")[component]["resources"].clone();
+    let of =
+        |resources: &Value, path: &str| resources.pointer(path).and_then(Value::as_str).expect("it is said").to_owned();
+    let sizes = [
+        ("`-f values-small.yaml`", "values-small.yaml"),
+        ("the defaults", "values.yaml"),
+        ("`-f values-large.yaml`", "values-large.yaml"),
+    ];
+    let says = sizes.map(|(shown, file)| {
+        let aggregator = resources("aggregator", file);
+        let [cpu, memory, limit] =
+            ["/requests/cpu", "/requests/memory", "/limits/memory"].map(|path| of(&aggregator, path));
+        format!("| {shown} | {cpu}, {memory} | {limit} |")
+    });
+    let (agent, large) = (resources("nodeAgent", "values.yaml"), resources("nodeAgent", "values-large.yaml"));
+    let [cpu, memory, limit] = ["/requests/cpu", "/requests/memory", "/limits/memory"].map(|path| of(&agent, path));
+    let large = of(&large, "/limits/memory");
+    let agents =
+        format!("An agent asks for {cpu} and {memory}, and has {limit} as its limit ({large} in `values-large.yaml`)");
+    for says in says.iter().chain([&agents]) {
+        assert!(readme.contains(says), "it does not say: {says}");
+    }
+}
+
+#[test]
 fn the_readme_has_a_row_for_every_value_of_a_sink_and_of_a_rule() {
     let (folder, entries) = (chart::folder(), chart::entries().expect("they are there"));
     let readme = std::fs::read_to_string(folder.join("README.md")).expect("it is there");
