@@ -42,7 +42,7 @@ nodeAgent.image.repository: "tocsin/node-agent"
 nodeAgent.image.tag: ""
 nodeAgent.image.digest: ""
 nodeAgent.image.pullPolicy: "IfNotPresent"
-nodeAgent.resources: {"limits":{"memory":"64Mi"},"requests":{"cpu":"5m","memory":"16Mi"}}
+nodeAgent.resources: {"limits":{"memory":"64Mi"},"requests":{"cpu":"2m","memory":"16Mi"}}
 nodeAgent.nodeSelector: {}
 nodeAgent.tolerations: [{"operator":"Exists"}]
 nodeAgent.affinity: {}
