@@ -314,12 +314,6 @@ impl Installation {
         self.aggregator.take().context("there is no aggregator")?.wait(LIMIT)
     }
 
-    /// Other `rules` in the aggregator's configuration, as a mounted ConfigMap is replaced: in one step.
-    pub fn change_rules(&self, rules: &Value) -> Result<()> {
-        let next = self.write("config.next", &self.config(rules).to_string())?;
-        Ok(fs::rename(next, self.path("config.yaml"))?)
-    }
-
     /// Starts a node's agent, and waits until it has a session and a watch.
     pub fn start_agent(&mut self, node: &str) -> Result<()> {
         self.spawn_agent(node)?;

@@ -37,6 +37,12 @@ impl Installation {
         })
     }
 
+    /// Other `rules` in the aggregator's configuration, as a mounted ConfigMap is replaced: in one step.
+    pub fn change_rules(&self, rules: &Value) -> Result<()> {
+        let next = self.write("config.next", &self.config(rules).to_string())?;
+        Ok(fs::rename(next, self.path("config.yaml"))?)
+    }
+
     /// The aggregator is to find the address of who is told in a file, and takes that over for the first time.
     pub fn hide_address(&mut self, rules: &Value) -> Result<()> {
         self.is_hidden = true;
