@@ -15,11 +15,10 @@ impl Dedupe {
         self.settings.sinks.values().any(|sink| severity >= sink.min_severity)
     }
 
-    /// Whether an issue is told, and a sink that wants it was never given it. It is not given what may be over, or be about more
-    /// than is known: not before all observers have reported.
+    /// Whether a sink that wants an issue, which is told and not over, was never given it. It is not given what may be over, or
+    /// be about more than is known: not before all observers have reported.
     pub(super) fn has_newcomer(&self, issue: &Issue) -> bool {
-        let is_certain = !self.resyncing && issue.is_told() && !issue.is_over();
-        let Some(episode) = issue.episode.as_ref().filter(|_| is_certain) else { return false };
+        let Some(episode) = issue.episode.as_ref().filter(|_| !self.resyncing) else { return false };
         let mut wanted = self.settings.sinks.iter().filter(|(_, sink)| episode.severity >= sink.min_severity);
         wanted.any(|(name, _)| !episode.sinks.contains(name))
     }

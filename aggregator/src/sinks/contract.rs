@@ -182,9 +182,13 @@ fn the_examples_are_what_is_sent() {
 
 #[test]
 fn a_link_to_a_runbook_is_what_the_configuration_says_when_a_key_is_sent_first() {
-    let sink = "sink".into();
+    let settings = |runbooks| {
+        let sinks = ["sink", "slow"].map(|name| (name.into(), SinkSettings::default())).into();
+        Settings { sinks, ..settings(runbooks) }
+    };
     let mut pipeline = pipeline(settings(Some("https://old.example")));
-    let mut sent = |runbooks, finding, outcome| {
+    let mut sent = |sink: &str, runbooks, finding, outcome| {
+        let sink = sink.into();
         pipeline.configure(settings(runbooks), NOW);
         pipeline.on_own_findings(Vec::from_iter(finding), NOW);
         // Beyond every pause.
@@ -197,10 +201,17 @@ fn a_link_to_a_runbook_is_what_the_configuration_says_when_a_key_is_sent_first()
     };
     let [first, second] = [serde_json::json!(1), serde_json::json!(2)];
     let old = Value::from("https://old.example/NodeNotReady");
-    assert_eq!(sent(Some("https://old.example"), Some(node()), Outcome::Failed), (first.clone(), old.clone()));
-    assert_eq!(sent(Some("https://new.example"), None, Outcome::Delivered), (first, old), "a key has one body");
+    assert_eq!(sent("sink", Some("https://old.example"), Some(node()), Outcome::Failed), (first.clone(), old.clone()));
+    for sink in ["slow", "sink"] {
+        let sent = sent(sink, Some("https://new.example"), None, Outcome::Delivered);
+        assert_eq!(sent, (first.clone(), old.clone()), "a key has one body, whoever is sent it");
+    }
     let over = Finding { state: State::Cleared, ..node() };
-    assert_eq!(sent(None, Some(over), Outcome::Delivered), (second, Value::Null), "nobody has pages by default");
+    assert_eq!(
+        sent("sink", None, Some(over), Outcome::Delivered),
+        (second, Value::Null),
+        "nobody has pages by default"
+    );
 }
 
 #[test]

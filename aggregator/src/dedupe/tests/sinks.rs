@@ -241,3 +241,56 @@ fn what_may_be_over_is_told_to_nobody_new_before_all_observers_have_reported() {
     story.dedupe.on_resynced(story.now);
     story.run().told(&["api CrashLoopBackOff firing"; 2]);
 }
+
+#[test]
+fn what_was_refused_before_all_observers_have_reported_is_told_to_a_sink_that_came_meanwhile() {
+    let mut story = Story::with_sinks(&[("picky", any())]);
+    story.sink = Some(Fate::Quarantined);
+    story.see(mild());
+    story.dedupe.on_other_observers();
+    story.sink = None;
+    story.sinks(&[("picky", any()), ("second", any())]).told(&[]);
+    story.dedupe.on_resynced(story.now);
+    story.run().sink_answers(Fate::Delivered).accounts(&[(TOLD, 1)]);
+}
+
+#[test]
+fn a_sink_that_has_refused_and_was_away_is_asked_when_it_is_back() {
+    let mut story = Story::with_sinks(&[("picky", any()), ("second", any())]);
+    story.sink = None;
+    story.see(mild());
+    story.picky_refuses();
+    story.sinks(&[("second", any())]);
+    story.sinks(&[("picky", any()), ("second", any())]);
+    assert!(story.handed().contains(&("picky".into(), Status::Firing)), "{:?}", story.waiting);
+}
+
+#[test]
+fn a_sink_that_stays_keeps_waiting_what_it_must_hear() {
+    let mut story = Story::with_sinks(&[("first", any())]);
+    story.sink = None;
+    story.see(mild());
+    story.sinks(&[("first", SinkSettings { rate_per_minute: Some(7), ..any() })]);
+    story.accounts(&[(Decision::Pending(Waiting::Queued), 1)]);
+}
+
+#[test]
+fn an_end_that_nobody_is_left_to_hear_of_is_forgotten_also_when_the_next_beginning_is_on_its_way() {
+    for (verdict, is_back, left) in [(Some(Checked::NoDoubt), false, 0), (None, true, 1)] {
+        let optional = SinkSettings { required: false, ..any() };
+        let mut story = Story::with_sinks(&[("first", any()), ("slow", optional)]);
+        story.see(mild());
+        story.sink = None;
+        story.see(cleared(mild()));
+        story.waiting.retain(|(sink, ..)| &**sink == "first");
+        story.sink_answers(Fate::Delivered);
+        story.verdict = verdict;
+        if is_back {
+            story.see(again(mild(), 2, START + SECOND));
+        }
+        let previous = |story: &Story| story.dedupe.issues().filter(|issue| issue.previous.is_some()).count();
+        assert_eq!((story.dedupe.issues().count(), previous(&story)), (1, usize::from(is_back)));
+        story.sinks(&[("first", any())]);
+        assert_eq!((story.dedupe.issues().count(), previous(&story)), (left, 0));
+    }
+}
