@@ -111,10 +111,12 @@ impl Tasks {
     {
         let counted = Counted::new(self.running.clone(), (stage, name));
         let (failures, phases) = (self.failures.clone(), self.phases.clone());
+        // Boxed, or the task would have room for it twice: where it comes in, and where it runs.
+        let mut future = Box::pin(AssertUnwindSafe(future).catch_unwind());
         tokio::spawn(async move {
             let outcome = tokio::select! {
                 biased;
-                outcome = AssertUnwindSafe(future).catch_unwind() => outcome,
+                outcome = &mut future => outcome,
                 () = phases.over() => Ok(Ok(())),
             };
             let failure = match outcome {

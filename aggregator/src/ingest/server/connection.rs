@@ -53,8 +53,9 @@ const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Serves the connection until either end has enough of it.
 pub(super) async fn serve(shared: &Arc<Shared>, stream: TcpStream, place: Place) {
-    let handshake = tokio::time::timeout(shared.limits.handshake_timeout, handshake(shared, stream));
-    let stream = match handshake.await {
+    // Boxed, as it is large and soon over, and the connection lasts.
+    let handshake = Box::pin(handshake(shared, stream));
+    let stream = match tokio::time::timeout(shared.limits.handshake_timeout, handshake).await {
         Ok(Ok(stream)) => stream,
         Ok(Err(error)) => {
             shared.counts.dropped("handshake");
