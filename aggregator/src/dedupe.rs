@@ -16,6 +16,7 @@ mod judge;
 mod past;
 mod recall;
 mod routing;
+mod share;
 mod shed;
 
 use std::collections::{BTreeSet, HashMap, HashSet};
@@ -359,10 +360,11 @@ impl Dedupe {
     }
 
     /// Puts what an observer says beside what is known.
-    fn take_in(&mut self, id: &MemberId, key: &Arc<IssueKey>, revision: u32, finding: Finding) {
+    fn take_in(&mut self, id: &MemberId, key: &Arc<IssueKey>, revision: u32, mut finding: Finding) {
         let Some(issue) = self.issues.get_mut(key) else { return };
+        share::share(&mut finding, &id.observer, issue);
         let state = finding.state;
-        let known = issue.members.remove(id);
+        let known = issue.members.remove(id).map(|known| *known);
         let mut member = Member {
             decision: None,
             over: state == State::Cleared,
@@ -403,7 +405,7 @@ impl Dedupe {
             member.decision = Some(held);
         }
         let is_settled = member.decision.is_some_and(Decision::is_final) && !member.over;
-        issue.members.insert(id.clone(), member);
+        issue.members.insert(id.clone(), Box::new(member));
         if is_settled {
             self.settle(id);
         }
@@ -446,11 +448,11 @@ impl Dedupe {
     }
 
     fn member(&self, id: &MemberId) -> Option<&Member> {
-        self.issues.get(self.members.get(id)?)?.members.get(id)
+        self.issues.get(self.members.get(id)?)?.members.get(id).map(Box::as_ref)
     }
 
     fn member_mut(&mut self, id: &MemberId) -> Option<&mut Member> {
-        self.issues.get_mut(self.members.get(id)?)?.members.get_mut(id)
+        self.issues.get_mut(self.members.get(id)?)?.members.get_mut(id).map(Box::as_mut)
     }
 
     /// Takes a finding that has left its issue out of the indexes.

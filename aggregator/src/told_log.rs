@@ -49,7 +49,8 @@ pub struct ToldLog {
 /// An entry, and when it changed last.
 #[derive(Debug)]
 struct Versioned {
-    entry: Entry,
+    /// Boxed: most of the table's places are empty at times.
+    entry: Box<Entry>,
     version: u64,
 }
 
@@ -102,7 +103,8 @@ impl ToldLog {
         self.orphans = orphans;
         for mut entry in folded {
             entry.forget_what_has_no_body();
-            self.entries.insert(Arc::new(entry.issue.clone()), Versioned { entry, version: 0 });
+            let issue = Arc::new(entry.issue.clone());
+            self.entries.insert(issue, Versioned { entry: Box::new(entry), version: 0 });
         }
         for mut entry in journal {
             entry.forget_what_has_no_body();
@@ -112,7 +114,7 @@ impl ToldLog {
 
     /// What is remembered of every issue.
     pub fn entries(&self) -> impl Iterator<Item = &Entry> {
-        self.entries.values().map(|versioned| &versioned.entry)
+        self.entries.values().map(|versioned| &*versioned.entry)
     }
 
     /// Findings that were accepted and not settled, and whose agent is gone.
@@ -239,7 +241,7 @@ impl ToldLog {
         let header = Header { low_water: Some(self.low_water), ..self.header() };
         let mut lines: Vec<_> = self.entries.iter().filter(|(issue, it)| !self.is_folded(issue, it)).collect();
         lines.sort_unstable_by_key(|(_, it)| (it.entry.bodies.is_empty(), it.version));
-        let lines = lines.into_iter().map(|(_, it)| Line::Issue(&it.entry));
+        let lines = lines.into_iter().map(|(_, it)| Line::Issue(&*it.entry));
         let (text, left_out) = encode::text(&header, lines, JOURNAL_MAX);
         Some(Page { text, version: self.version, left_out })
     }
@@ -277,7 +279,7 @@ impl ToldLog {
 
     fn shard(&self, shard: usize) -> Page {
         let mut entries: Vec<_> =
-            self.entries.iter().filter(|(issue, _)| shard_of(issue) == shard).map(|(_, it)| &it.entry).collect();
+            self.entries.iter().filter(|(issue, _)| shard_of(issue) == shard).map(|(_, it)| &*it.entry).collect();
         entries
             .sort_unstable_by_key(|entry| (entry.is_closed(), std::cmp::Reverse(entry.ended.unwrap_or(entry.since))));
         let bare: Vec<_> = entries.into_iter().map(Entry::without_bodies).collect();
@@ -310,7 +312,7 @@ impl ToldLog {
     fn put(&mut self, issue: Arc<IssueKey>, mut entry: Entry) {
         entry.forget_what_is_confirmed();
         self.version += 1;
-        self.entries.insert(issue, Versioned { entry, version: self.version });
+        self.entries.insert(issue, Versioned { entry: Box::new(entry), version: self.version });
     }
 
     /// Forgets the issues that ended longest ago, when there are too many.

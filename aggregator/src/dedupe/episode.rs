@@ -141,7 +141,7 @@ impl Dedupe {
             node: Arc::clone(&finding.subject.node),
             since: finding.since,
         };
-        issue.episode = Some(Episode {
+        issue.episode = Some(Box::new(Episode {
             opener: id.clone(),
             incarnation: finding.incarnation,
             phase: Phase::Verifying,
@@ -155,7 +155,7 @@ impl Dedupe {
             severity: finding.severity,
             gone: Gone::default(),
             example: Example { observer: Arc::clone(&id.observer), finding: finding.clone() },
-        });
+        }));
         // What the aggregator sees itself it has read from the API already.
         if check.pod.is_empty() || check.member.observer.is_empty() {
             self.tell(key, now);
@@ -254,7 +254,7 @@ impl Dedupe {
     /// The episode ends when every sink knows that it is over, or at the latest when the next one begins.
     fn close(&mut self, key: &Arc<IssueKey>) {
         let Some(issue) = self.issues.get_mut(key) else { return };
-        let goes_on = issue.members.values().any(Member::is_undecided);
+        let goes_on = issue.members.values().any(|member| member.is_undecided());
         let ended = issue.episode.take_if(|episode| goes_on || episode.awaiting.is_empty());
         issue.previous = ended;
         self.drop_previous(key);
@@ -263,7 +263,7 @@ impl Dedupe {
     /// What is told of an episode that is over stays known.
     fn remember(&mut self, key: &Arc<IssueKey>) {
         let Some(issue) = self.issues.get(key) else { return };
-        let Some(Episode { incarnation, revision, since, ended, .. }) = &issue.episode else { return };
+        let Some(Episode { incarnation, revision, since, ended, .. }) = issue.episode.as_deref() else { return };
         self.past.remember(key, (*incarnation, *revision), issue.newest_edge(), ended.unwrap_or(*since));
     }
 
@@ -360,7 +360,7 @@ impl Dedupe {
     }
 
     fn episode_mut(&mut self, key: &Arc<IssueKey>) -> Option<&mut Episode> {
-        self.issues.get_mut(key)?.episode.as_mut()
+        self.issues.get_mut(key)?.episode.as_deref_mut()
     }
 }
 

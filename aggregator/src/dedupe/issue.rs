@@ -34,17 +34,17 @@ pub struct MemberId {
     pub finding: FindingId,
 }
 
-/// One issue.
+/// One issue. What is large in it is boxed: most of a table's places are empty at times.
 #[derive(Debug)]
 pub struct Issue {
     /// What its findings have in common.
     pub key: Arc<IssueKey>,
     /// Its findings, while they are pending, active, or still to be accounted for.
-    pub members: HashMap<MemberId, Member>,
+    pub members: HashMap<MemberId, Box<Member>>,
     /// Its life from open to resolved; `None` while nothing is told of it.
-    pub episode: Option<Episode>,
+    pub episode: Option<Box<Episode>>,
     /// The one before, while the next one is being verified and a sink has yet to hear of its end.
-    pub previous: Option<Episode>,
+    pub previous: Option<Box<Episode>>,
     /// The last decision about one of its findings.
     pub last_decision: Option<(Decision, Time)>,
 }
@@ -186,7 +186,7 @@ impl Issue {
 
     /// The episode of that name, if it is still to be spoken of.
     pub fn episode_of(&self, incarnation: Incarnation) -> Option<&Episode> {
-        let known = self.episode.iter().chain(&self.previous);
+        let known = self.episode.iter().chain(&self.previous).map(Box::as_ref);
         known.into_iter().find(|episode| episode.incarnation == incarnation)
     }
 

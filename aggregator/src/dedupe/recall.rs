@@ -67,8 +67,8 @@ impl Dedupe {
             self.by_node.entry(Arc::clone(&member.finding.subject.node)).or_default().insert(id.clone());
         }
         let mut issue = Issue::new(Arc::clone(&key));
-        issue.members.insert(id.clone(), member);
-        issue.episode = Some(episode);
+        issue.members.insert(id.clone(), Box::new(member));
+        issue.episode = Some(Box::new(episode));
         self.members.insert(id, Arc::clone(&key));
         self.places.entry(place(&key)).or_default().insert(Arc::clone(&key));
         self.issues.insert(Arc::clone(&key), issue);
@@ -119,7 +119,7 @@ impl Dedupe {
 
     /// Findings that are not settled and that nobody will report again.
     pub fn orphans(&self, max: usize) -> Vec<Example> {
-        let members = self.issues.values().flat_map(|issue| &issue.members);
+        let members = self.issues.values().flat_map(|issue| &issue.members).map(|(id, member)| (id, member.as_ref()));
         let orphans = members.filter(|(_, member)| member.is_undecided() && member.unseen_since.is_some());
         let example = |(id, member): (&MemberId, &Member)| Example {
             observer: Arc::clone(&id.observer),

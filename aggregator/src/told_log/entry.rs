@@ -110,6 +110,10 @@ impl Entry {
     pub(super) fn forget_what_is_confirmed(&mut self) {
         let sinks = &self.sinks;
         self.bodies.retain(|key, _| sinks.values().any(|standing| standing.sent.as_ref() == Some(key)));
+        if self.bodies.is_empty() {
+            // A map keeps room for several of them.
+            self.bodies = BTreeMap::new();
+        }
         if self.is_closed() {
             self.example = None;
             self.sinks.clear();

@@ -52,7 +52,7 @@ impl Leader {
         let key = Arc::new(IssueKey::of(&finding(name)));
         let intent = Intent { episode: Incarnation(episode), revision, status, severity: Severity::Critical };
         let mut issue = Issue::new(Arc::clone(&key));
-        issue.episode = Some(episode_of(name, &intent));
+        issue.episode = Some(Box::new(episode_of(name, &intent)));
         let id = Arc::from(format!("{name}.{episode}.{revision}"));
         let record = Record { issue: key, intent, key: id, body: Arc::from(text) };
         self.log.on_leaving(&Arc::from(sink), &issue, &record);
@@ -306,7 +306,7 @@ fn the_snapshot_has_room_for_two_thousand_open_issues_with_two_sinks_and_a_pull_
             restarts: Some(0),
             ..Evidence::default()
         };
-        issue.episode = Some(episode);
+        issue.episode = Some(Box::new(episode));
         let key = Arc::clone(&issue.key);
         for sink in ["pagers", "tickets"].map(Arc::from) {
             let record = Record { issue: Arc::clone(&key), intent, key: name.as_str().into(), body: "{}".into() };
