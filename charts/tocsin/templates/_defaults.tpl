@@ -65,7 +65,7 @@ aggregator.image.repository: "tocsin/aggregator"
 aggregator.image.tag: ""
 aggregator.image.digest: ""
 aggregator.image.pullPolicy: "IfNotPresent"
-aggregator.resources: {"limits":{"memory":"256Mi"},"requests":{"cpu":"50m","memory":"64Mi"}}
+aggregator.resources: {"limits":{"memory":"256Mi"},"requests":{"cpu":"100m","memory":"64Mi"}}
 aggregator.nodeSelector: {}
 aggregator.tolerations: []
 aggregator.affinity: {}

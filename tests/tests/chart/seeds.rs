@@ -211,7 +211,7 @@ fn incidentfox_with_more_memory() {
         "helm upgrade incidentfox-agent incidentfox/incidentfox-k8s-agent \\ --namespace incidentfox \\ \
          --set resources.requests.memory=256Mi \\ --set resources.limits.memory=512Mi",
     ));
-    let resources = json!({"requests": {"cpu": "50m", "memory": "256Mi"}, "limits": {"memory": "512Mi"}});
+    let resources = json!({"requests": {"cpu": "100m", "memory": "256Mi"}, "limits": {"memory": "512Mi"}});
     assert_eq!(aggregator(&objects)["containers"][0]["resources"], resources, "the rest is our default");
 }
 
