@@ -13,15 +13,13 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Context as _;
-use process::file;
 use reqwest::Url;
 
 pub use self::address::Address;
 pub use self::proxy::Proxy;
 pub use self::tree::Problems;
 use crate::settings::Settings;
-use crate::sinks::{CA_BYTES_MAX, TOKEN_BYTES_MAX};
+use crate::sinks::Sink;
 
 /// The configuration, resolved: every value is there and within its bounds.
 #[derive(Clone, Debug, PartialEq)]
@@ -41,21 +39,11 @@ pub struct Config {
 }
 
 impl Config {
-    /// Whether the files that sinks and the proxy name can be read now, and are right. Not asked at a start: a Secret may be mounted later.
+    /// Whether the files that sinks and the proxy name can be read now, and hold what a request needs. Not asked at a start: a
+    /// Secret may be mounted later.
     pub async fn check_files(&self) -> anyhow::Result<()> {
         for (name, target) in &self.targets {
-            let (SinkTarget::Ingest(http) | SinkTarget::Webhook(http)) = target else { continue };
-            let files = [("tokenFile", &http.token_file, TOKEN_BYTES_MAX), ("caFile", &http.ca_file, CA_BYTES_MAX)];
-            for (key, path, bytes_max) in files {
-                let Some(path) = path else { continue };
-                let read = file::read(path, bytes_max).await;
-                read.with_context(|| format!("sinks.{name}.{key}: cannot read {}", path.display()))?;
-            }
-        }
-        for (name, target) in &self.targets {
-            let (SinkTarget::Ingest(http) | SinkTarget::Webhook(http)) = target else { continue };
-            let url = http.url().await.map_err(|why| anyhow::anyhow!("sinks.{name}: {why}"))?;
-            http.proxy.to(&url).await.map_err(anyhow::Error::msg)?;
+            Sink::new(target).check_files().await.map_err(|why| anyhow::anyhow!("sinks.{name}: {why}"))?;
         }
         Ok(())
     }

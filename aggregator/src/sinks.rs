@@ -13,9 +13,8 @@ use rules::Time;
 use crate::config::SinkTarget;
 use crate::forward::outbox::{Outcome, Record};
 use endpoint::Endpoint;
-pub(crate) use endpoint::{CA_BYTES_MAX, client};
+pub(crate) use endpoint::client;
 pub use stdout::Stdout;
-pub(crate) use token::TOKEN_BYTES_MAX;
 
 /// Somewhere that records go.
 #[derive(Debug)]
@@ -53,6 +52,14 @@ impl Sink {
             SinkTarget::Ingest(target) => Self::Ingest(Endpoint::new(target.clone())),
             SinkTarget::Webhook(target) => Self::Webhook(Endpoint::new(target.clone())),
             SinkTarget::Stdout => Self::Stdout(Stdout::new(tokio::io::stdout())),
+        }
+    }
+
+    /// Whether the files that it names can be read now, and hold what a request needs. Nobody is asked anything.
+    pub async fn check_files(&self) -> Result<(), String> {
+        match self {
+            Self::Ingest(endpoint) | Self::Webhook(endpoint) => endpoint.check_files().await,
+            Self::Stdout(_) => Ok(()),
         }
     }
 

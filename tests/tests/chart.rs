@@ -30,6 +30,8 @@ mod program;
 mod rights;
 #[path = "chart/seeds.rs"]
 mod seeds;
+#[path = "chart/startable.rs"]
+mod startable;
 #[path = "chart/suites.rs"]
 mod suites;
 #[path = "chart/values.rs"]

@@ -4,6 +4,7 @@
 use std::fmt;
 use std::path::PathBuf;
 
+use http::Uri;
 use process::file;
 use reqwest::Url;
 
@@ -61,6 +62,8 @@ pub(super) fn address(text: &str) -> Result<Url, String> {
     if !matches!(url.scheme(), "http" | "https") {
         return Err(format!("{EXPECTED}: it must begin with https:// or http://"));
     }
+    // A host may be more to a parser of addresses than to who sends requests.
+    Uri::try_from(url.as_str()).map_err(|error| format!("{EXPECTED}: {error}"))?;
     Ok(url)
 }
 
@@ -83,6 +86,7 @@ mod tests {
             (" \n".to_owned(), "is empty: write the address into it".to_owned()),
             ("x".repeat(20_000), "cannot be read: it is longer than 16384 bytes".to_owned()),
             ("hunter2".to_owned(), format!("{expected}: relative URL without a base")),
+            ("https://h\"/hunter2".to_owned(), format!("{expected}: invalid uri character")),
             ("ftp://h/hunter2".to_owned(), format!("{expected}: it must begin with https:// or http://")),
             ("https://me:hunter2@h".to_owned(), credentials.to_owned()),
             ("https://hunter2@h".to_owned(), credentials.to_owned()),

@@ -394,8 +394,11 @@ async fn the_example_is_a_configuration() {
     assert_eq!(config.settings.cluster.name, "prod-eu-1");
     assert_eq!(config.settings.rules.kinds["CrashLoopBackOff"].sustain, Duration::from_mins(2));
     assert_eq!(config.targets.len(), 4);
-    let error = config.check_files().await.expect_err("there is no such token here");
-    assert!(error.to_string().starts_with("sinks.team.tokenFile: cannot read /etc/tocsin/team/token"), "{error}");
+    let error = config.check_files().await.expect_err("there is no such file here");
+    assert!(
+        error.to_string().starts_with("sinks.chat: urlFile /etc/tocsin/chat/url cannot be read: No such file"),
+        "{error}"
+    );
 }
 
 #[tokio::test]
@@ -412,6 +415,26 @@ async fn the_file_of_an_address_is_looked_at_too() {
 }
 
 #[tokio::test]
+async fn what_is_in_the_files_of_a_token_and_of_certificates_is_looked_at_too() {
+    let folder = tempfile::tempdir().expect("a folder");
+    for (key, wrong, why) in [
+        ("tokenFile", "\n", "is empty: write the token into it"),
+        ("tokenFile", "a\nb", "holds characters that no token has: write the token alone into it, as one line"),
+        ("caFile", "?", "holds no certificate: it must be PEM"),
+        ("caFile", "-----BEGIN CERTIFICATE-----\nMIIBxQ==\n-----END CERTIFICATE-----\n", "holds no usable certificate"),
+    ] {
+        let path = folder.path().join(key);
+        std::fs::write(&path, wrong).expect("written");
+        let shown = path.display();
+        let config =
+            parse(&format!("clusterName: c\nsinks: {{a: {{type: webhook, url: 'https://a', {key}: {shown}}}}}"));
+        let error = config.check_files().await.expect_err("it cannot be used").to_string();
+        let error = error.replace(&format!("{shown} "), "");
+        assert!(error.starts_with(&format!("sinks.a: {key} {why}")), "{error}");
+    }
+}
+
+#[tokio::test]
 async fn the_files_of_a_proxy_are_looked_at_too() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().display();
@@ -419,7 +442,7 @@ async fn the_files_of_a_proxy_are_looked_at_too() {
     let config = parse(&text);
     let error = config.check_files().await.expect_err("there is no file").to_string();
     let said = "none of http, https and noProxy is in it: give the Secret these keys";
-    assert_eq!(error, format!("proxy.folder {path}: {said}"));
+    assert_eq!(error, format!("sinks.a: proxy.folder {path}: {said}"));
     std::fs::write(folder.path().join("https"), "http://me:hunter2@proxy:3128").expect("written");
     config.check_files().await.expect("right files");
 }

@@ -54,9 +54,9 @@ pub(super) fn configuration(path: &Path, read: &Result<Config, String>) -> Check
 pub(super) fn files(read: Result<(), String>) -> Check {
     let name = "files";
     match read {
-        Ok(()) => Check::ok(name, "all that the configuration names can be read"),
+        Ok(()) => Check::ok(name, "all that the configuration names can be read and used"),
         Err(why) => {
-            let advice = "put it there: with the chart, the Secret that the values name must exist, and have that key";
+            let advice = "put it right: with the chart, the Secret that the values name must exist, and have that key";
             Check::failed(name, why, advice)
         }
     }
@@ -234,7 +234,7 @@ mod tests {
     #[test]
     fn a_file_that_is_missing_is_named() {
         is(&files(Ok(())), Well, "can be read");
-        is(&files(Err("sinks.x.tokenFile: cannot read /t".into())), Failed, "cannot read /t => put it there");
+        is(&files(Err("sinks.x.tokenFile: cannot read /t".into())), Failed, "cannot read /t => put it right");
     }
 
     #[test]

@@ -43,7 +43,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// The most of an answer's body that is read. What is longer costs the connection.
 const BODY_BYTES_MAX: usize = 64 * 1024;
 /// A longer file of certificates is none: a bundle of all public authorities has a quarter of it.
-pub(crate) const CA_BYTES_MAX: usize = 1024 * 1024;
+const CA_BYTES_MAX: usize = 1024 * 1024;
 /// No receiver answers this (RFC 9110 §15.5.8).
 const UNKNOWN_TO_PROXY: StatusCode = StatusCode::PROXY_AUTHENTICATION_REQUIRED;
 /// How hyper-util says that a proxy answered CONNECT with 407; the type of that error is not public.
@@ -95,6 +95,15 @@ impl Endpoint {
             (Ok(response), _) => Tried { status: Some(response.status()), sent: read(response, &url, now).await },
             (Err(error), via) => failed(error, via.as_ref()),
         }
+    }
+
+    /// Whether the files of the address, of the token, of certificates and of the proxy hold what a request needs.
+    pub(super) async fn check_files(&self) -> Result<(), String> {
+        let url = self.target.url().await?;
+        if let Some(token) = &self.token {
+            token.bearer().await?;
+        }
+        self.made(&url).await.map(|_| ())
     }
 
     /// Whether the files of the token, of the address or of the proxy say something else than at the last request.

@@ -19,7 +19,7 @@ pub(super) struct TokenFile {
 pub(super) type Hash = [u8; 32];
 
 /// A longer file is no token.
-pub(crate) const TOKEN_BYTES_MAX: usize = 64 * 1024;
+const TOKEN_BYTES_MAX: usize = 64 * 1024;
 
 impl TokenFile {
     pub(super) fn new(path: PathBuf) -> Self {

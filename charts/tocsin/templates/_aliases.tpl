@@ -25,6 +25,7 @@ affinity: [aggregator.affinity]
 {{/* Images of the agents that Tocsin replaces, in whatever registry. */}}
 {{- define "tocsin.aliases.images" -}}
 - ankra/agent
+- incidentfox/k8s-agent
 - klusteralert/agent
 {{- end -}}
 

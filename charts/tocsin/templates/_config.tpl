@@ -1,19 +1,19 @@
 {{/* The aggregator's configuration: what it takes over without a restart. */}}
 
-{{/* All sinks by name, `ingest` among them, as YAML, in the form of the values. */}}
+{{/* All sinks by name, the ingestion API as `ingest` among them, as YAML, in the form of the values. */}}
 {{- define "tocsin.sinks" -}}
 {{- $sinks := deepCopy .sinks -}}
 {{- if .ingest.url -}}
-  {{- $token := dict "type" "ingest" "token" .token "existingSecret" .existingSecret "existingSecretKey" .existingSecretKey -}}
+  {{- $token := dict "type" "ingest" "token" .token "existingSecret" .existingSecret "existingSecretKey" (.existingSecretKey | default "AGENT_TOKEN") -}}
   {{- $_ := set $sinks "ingest" (merge $token .ingest) -}}
 {{- end -}}
 {{- toYaml $sinks -}}
 {{- end -}}
 
-{{/* The token's key in a sink's Secret, or nothing where it has none: {name, sink}. */}}
+{{/* The token's key in a sink's Secret, or nothing where it has none. */}}
 {{- define "tocsin.tokenKey" -}}
-{{- if and .sink.existingSecret (or .sink.existingSecretKey (not .sink.existingSecretUrlKey)) -}}
-{{- .sink.existingSecretKey | default (ternary "AGENT_TOKEN" "token" (eq .name "ingest")) -}}
+{{- if and .existingSecret (or .existingSecretKey (not .existingSecretUrlKey)) -}}
+{{- .existingSecretKey | default "token" -}}
 {{- end -}}
 {{- end -}}
 
@@ -27,7 +27,7 @@
   {{- if $given.existingSecretUrlKey -}}
     {{- $_ := set (unset $sink "url") "urlFile" (printf "/etc/tocsin/token/%s/url" $name) -}}
   {{- end -}}
-  {{- if include "tocsin.tokenKey" (dict "name" $name "sink" $given) -}}
+  {{- if include "tocsin.tokenKey" $given -}}
     {{- $_ := set $sink "tokenFile" (printf "/etc/tocsin/token/%s/token" $name) -}}
   {{- else if $given.token -}}
     {{- $_ := set $sink "tokenFile" (printf "/etc/tocsin/tokens/%s" $name) -}}

@@ -14,16 +14,16 @@
 {{- define "tocsin.names" -}}
 {{- $fullname := include "tocsin.fullname" . -}}
 fullname: {{ $fullname | quote }}
-aggregator: {{ $fullname }}-aggregator
-nodeAgent: {{ $fullname }}-node-agent
-metrics: {{ $fullname }}-aggregator-metrics
-config: {{ $fullname }}-config
-tokens: {{ $fullname }}-tokens
-serving: {{ $fullname }}-serving
-trust: {{ $fullname }}-trust
-leader: {{ $fullname }}-leader
-told: {{ $fullname }}-told
-doctor: {{ $fullname }}-doctor
+aggregator: {{ printf "%s-aggregator" $fullname | quote }}
+nodeAgent: {{ printf "%s-node-agent" $fullname | quote }}
+metrics: {{ printf "%s-aggregator-metrics" $fullname | quote }}
+config: {{ printf "%s-config" $fullname | quote }}
+tokens: {{ printf "%s-tokens" $fullname | quote }}
+serving: {{ printf "%s-serving" $fullname | quote }}
+trust: {{ printf "%s-trust" $fullname | quote }}
+leader: {{ printf "%s-leader" $fullname | quote }}
+told: {{ printf "%s-told" $fullname | quote }}
+doctor: {{ printf "%s-doctor" $fullname | quote }}
 {{- end -}}
 
 {{/* The ConfigMaps of the told-log, which the aggregator calls so: a list, as YAML. */}}
@@ -37,8 +37,8 @@ doctor: {{ $fullname }}-doctor
 
 {{/* What selects the pods of a component: {root, component}. It must never change. */}}
 {{- define "tocsin.selector" -}}
-app.kubernetes.io/name: {{ .root.Values.nameOverride | default .root.Chart.Name }}
-app.kubernetes.io/instance: {{ .root.Release.Name }}
+app.kubernetes.io/name: {{ .root.Values.nameOverride | default .root.Chart.Name | quote }}
+app.kubernetes.io/instance: {{ .root.Release.Name | quote }}
 app.kubernetes.io/component: {{ .component }}
 {{- end -}}
 
@@ -61,9 +61,9 @@ app.kubernetes.io/component: {{ .component }}
       "app.kubernetes.io/part-of" $root.Chart.Name -}}
 {{- $selector := include "tocsin.selector" . | fromYaml -}}
 {{- $annotations := merge (dict) (.annotations | default dict) .settings.commonAnnotations -}}
-name: {{ .name }}
+name: {{ .name | quote }}
 {{- if ne (.namespace | default "") "-" }}
-namespace: {{ .namespace | default $root.Release.Namespace }}
+namespace: {{ .namespace | default $root.Release.Namespace | quote }}
 {{- end }}
 labels:
   {{- merge (dict) $selector (.labels | default dict) .settings.commonLabels $labels | toYaml | nindent 2 }}

@@ -30,7 +30,7 @@ spec:
   {{- end }}
   terminationGracePeriodSeconds: {{ $values.terminationGracePeriodSeconds }}
   {{- with $values.priorityClassName }}
-  priorityClassName: {{ . }}
+  priorityClassName: {{ . | quote }}
   {{- end }}
   nodeSelector:
     {{- merge (dict) $values.nodeSelector (dict "kubernetes.io/os" "linux") | toYaml | nindent 4 }}
@@ -49,7 +49,7 @@ spec:
   {{- end }}
   containers:
     - name: {{ .component }}
-      image: {{ include "tocsin.image" (dict "root" .root "settings" .settings "image" $values.image) }}
+      image: {{ include "tocsin.image" (dict "root" .root "settings" .settings "image" $values.image) | quote }}
       imagePullPolicy: {{ $values.image.pullPolicy }}
       {{- with $values.securityContext }}
       securityContext:

@@ -38,14 +38,37 @@
   {{- $problems = append $problems "runbookBaseUrl: there can be no such address: it begins with https:// or http://, has a host, and no user, ? or # (a kind is put behind it), for example https://wiki.example.com/runbooks" -}}
 {{- end -}}
 {{- with .metrics.prometheusRule.runbookUrl -}}
-  {{- if not (include "tocsin.isAddress" .) -}}
-    {{- $problems = append $problems "metrics.prometheusRule.runbookUrl: there can be no such address: it begins with https:// or http://, and has a host, for example https://wiki.example.com/tocsin/runbook.md" -}}
+  {{- if or (contains "#" .) (not (include "tocsin.isAddress" .)) -}}
+    {{- $problems = append $problems "metrics.prometheusRule.runbookUrl: there can be no such address: it begins with https:// or http://, has a host, and no # (an alert is put behind it), for example https://wiki.example.com/tocsin/runbook.md" -}}
   {{- end -}}
 {{- end -}}
 {{- range $component := list "nodeAgent" "aggregator" -}}
-  {{- $path := printf "%s.resources" $component -}}
-  {{- $resources := (get $ $component).resources -}}
-  {{- $problems = concat $problems (include "tocsin.problems.resources" (dict "path" $path "resources" $resources) | fromYamlArray) -}}
+  {{- $values := get $ $component -}}
+  {{- $part := "[a-z0-9]+(([.]|_|__|-+)[a-z0-9]+)*" -}}
+  {{- if not (regexMatch (printf "^([A-Za-z0-9.-]+(:[0-9]{1,5})?/)?%s(/%s)*$" $part $part) $values.image.repository) -}}
+    {{- $problems = append $problems (printf "%s.image.repository: %q is no repository: write it in small letters, without scheme and tag, for example tocsin/%s" $component $values.image.repository (kebabcase $component)) -}}
+  {{- end -}}
+  {{- if not (regexMatch "^([A-Za-z0-9_][A-Za-z0-9_.-]{0,127})?$" $values.image.tag) -}}
+    {{- $problems = append $problems (printf "%s.image.tag: %q is no tag: use letters, digits, _, . and -, for example 0.1.0" $component $values.image.tag) -}}
+  {{- end -}}
+  {{- $problems = concat $problems (include "tocsin.problems.resources" (dict "path" (printf "%s.resources" $component) "resources" $values.resources) | fromYamlArray) -}}
+{{- end -}}
+{{- $secrets := dict "existingSecret" .existingSecret "proxy.existingSecret" .proxy.existingSecret "tls.existingSecret" .tls.existingSecret -}}
+{{- $keys := dict "existingSecretKey" .existingSecretKey -}}
+{{- range $name, $sink := .sinks -}}
+  {{- $_ := set $secrets (printf "sinks.%s.existingSecret" $name) $sink.existingSecret -}}
+  {{- $_ := set $keys (printf "sinks.%s.existingSecretKey" $name) $sink.existingSecretKey -}}
+  {{- $_ := set $keys (printf "sinks.%s.existingSecretUrlKey" $name) $sink.existingSecretUrlKey -}}
+{{- end -}}
+{{- range $path, $name := $secrets -}}
+  {{- if and $name (not (regexMatch "^[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?$" $name)) -}}
+    {{- $problems = append $problems (printf "%s: no Secret can be called %q: it is one of the release's namespace, by its name alone, of a-z, 0-9, - and ." $path $name) -}}
+  {{- end -}}
+{{- end -}}
+{{- range $path, $key := $keys -}}
+  {{- if and $key (not (regexMatch "^[-._A-Za-z0-9]{1,253}$" $key)) -}}
+    {{- $problems = append $problems (printf "%s: a Secret has no key %q: use letters, digits, -, _ and ." $path $key) -}}
+  {{- end -}}
 {{- end -}}
 {{- $away := .aggregator.podDisruptionBudget.maxUnavailable | toString -}}
 {{- if not (regexMatch "^([0-9]{1,9}|(100|[0-9]{1,2})%)$" $away) -}}
@@ -106,12 +129,12 @@
     {{- if and (eq $sink.type "webhook") (hasKey $sink "batch") -}}
       {{- $problems = append $problems (printf "%s.batch: a webhook gets one record a request: leave it out" $path) -}}
     {{- end -}}
-    {{- $hasToken := or $sink.token (include "tocsin.tokenKey" (dict "name" $name "sink" $sink)) -}}
+    {{- $hasToken := or $sink.token (include "tocsin.tokenKey" $sink) -}}
     {{- if and $hasToken (hasPrefix "http://" ($sink.url | default "")) (not (regexMatch "^http://(localhost|127\\.[0-9.]+|\\[::1\\])(:|/|$)" $sink.url)) -}}
       {{- $problems = append $problems (printf "%s.url: a token is sent over https only: begin the address with https://, or leave the token out" $path) -}}
     {{- end -}}
   {{- end -}}
-  {{- if and $sink.token (include "tocsin.tokenKey" (dict "name" $name "sink" $sink)) (ne $path "ingest") -}}
+  {{- if and $sink.token (include "tocsin.tokenKey" $sink) (ne $path "ingest") -}}
     {{- $problems = append $problems (printf "%s: token and existingSecret are both set, and only one can be meant: leave one of them out" $path) -}}
   {{- end -}}
   {{- $problems = concat $problems (include "tocsin.problems.span" (dict "path" (printf "%s.timeout" $path) "span" $sink.timeout "least" "1s" "most" "1m") | fromYamlArray) -}}
@@ -140,7 +163,7 @@
 {{- $byte := "(25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])" -}}
 {{- $four := printf "(%s[.]){3}%s" $byte $byte -}}
 {{- $six := printf "(%s:){7}%s|(%s:){6}%s|(%s(:%s)*)?::((%s:)*(%s|%s))?" $hex $hex $hex $four $hex $hex $hex $hex $four -}}
-{{- $begin := regexFind "^https?://([[][^]]*[]]|[^][/?#@:<>^|%\\\\\\s]+)" . -}}
+{{- $begin := regexFind "^https?://([[][^]]*[]]|[^][/?#@:<>^|%`{}\"\\\\\\s]+)" . -}}
 {{- $host := regexReplaceAll "^https?://" $begin "" -}}
 {{- $rest := trimPrefix $begin . -}}
 {{- $port := regexFind "^:[0-9]{1,9}" $rest | trimPrefix ":" | default "0" | atoi -}}
@@ -150,6 +173,11 @@
 {{- if and $isHost (le $port 65535) (regexMatch "^(:[0-9]{0,9})?([/?#]\\S*)?$" $rest) -}}
 yes
 {{- end -}}
+{{- end -}}
+
+{{/* Of such an address scheme, host and port. */}}
+{{- define "tocsin.origin" -}}
+{{- regexFind "^https?://[^/?#]+" . -}}
 {{- end -}}
 
 {{/* Whether a text may be in the list of what is reached without a proxy, as the aggregator reads it: not empty if so. */}}
@@ -167,22 +195,40 @@ yes
 {{- end -}}
 
 {{/*
-What is wrong with the quantities of {path, resources}: a list of sentences. Of memory less than a byte can be written (`64m`),
-which Kubernetes takes, and nobody means.
+What is wrong with the quantities of {path, resources}: a list of sentences. Kubernetes takes memory of a few bytes (`256`), and
+of less than one (`64m`), which nobody means.
 */}}
 {{- define "tocsin.problems.resources" -}}
 {{- $problems := list -}}
+{{- $sizes := dict "requests" dict "limits" dict -}}
 {{- range $which := list "requests" "limits" -}}
   {{- range $name, $quantity := get ($.resources | default dict) $which | default dict -}}
     {{- $isMemory := or (has $name (list "memory" "ephemeral-storage")) (hasPrefix "hugepages-" $name) -}}
     {{- $units := ternary "k|M|G|T|P|E|Ki|Mi|Gi|Ti|Pi|Ei" "n|u|m|k|M|G|T|P|E|Ki|Mi|Gi|Ti|Pi|Ei" $isMemory -}}
     {{- $example := ternary "64Mi or 1Gi" "50m (0.05 of a core) or 2" $isMemory -}}
-    {{- if not (regexMatch (printf "^([0-9]+([.][0-9]*)?|[.][0-9]+)(%s|[eE][+-]?[0-9]+)?$" $units) ($quantity | toString)) -}}
+    {{- $isQuantity := regexMatch (printf "^([0-9]+([.][0-9]*)?|[.][0-9]+)(%s|[eE][+-]?[0-9]+)?$" $units) ($quantity | toString) -}}
+    {{- $size := include "tocsin.size" ($quantity | toString) | float64 -}}
+    {{- if not (and $isQuantity (or (not $isMemory) (ge $size 1e6) (eq $size 0.0))) -}}
       {{- $problems = append $problems (printf "%s.%s.%s: expected a quantity as Kubernetes writes them, for example %s, found %v" $.path $which $name $example $quantity) -}}
+    {{- else -}}
+      {{- $_ := set (get $sizes $which) $name $size -}}
     {{- end -}}
   {{- end -}}
 {{- end -}}
+{{- range $name, $limit := $sizes.limits -}}
+  {{- if and (hasKey $sizes.requests $name) (lt $limit (get $sizes.requests $name)) -}}
+    {{- $problems = append $problems (printf "%s.limits.%s: %v is less than what is requested, %v: raise it, or lower %s.requests.%s" $.path $name (get $.resources.limits $name) (get $.resources.requests $name) $.path $name) -}}
+  {{- end -}}
+{{- end -}}
 {{- toYaml $problems -}}
+{{- end -}}
+
+{{/* A quantity such as 64Mi as a number. */}}
+{{- define "tocsin.size" -}}
+{{- $factors := dict "n" 1e-9 "u" 1e-6 "m" 1e-3 "k" 1e3 "M" 1e6 "G" 1e9 "T" 1e12 "P" 1e15 "E" 1e18
+      "Ki" 1024.0 "Mi" 1048576.0 "Gi" 1073741824.0 "Ti" 1099511627776.0 "Pi" 1125899906842624.0 "Ei" 1152921504606846976.0 -}}
+{{- $unit := regexFind "[A-Za-z]+$" . -}}
+{{- mulf (trimSuffix $unit . | float64) (get $factors $unit | default 1.0) -}}
 {{- end -}}
 
 {{/* Whether a span is within its bounds: {path, span, least, most}. A list of no or one sentence. */}}

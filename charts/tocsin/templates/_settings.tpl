@@ -42,6 +42,11 @@ cannot be used fails here, all of it at once.
   {{- end -}}
 {{- end -}}
 
+{{- range $key := list "sinks" "rules" -}}
+  {{- range $name, $value := get $settings $key -}}
+    {{- if kindIs "invalid" $value -}}{{- $_ := unset (get $settings $key) $name -}}{{- end -}}
+  {{- end -}}
+{{- end -}}
 {{- $_ := set $settings "aliasesUsed" $used -}}
 {{- $_ := set $settings "names" (include "tocsin.names" . | fromYaml) -}}
 {{- $_ := set $settings "logLevel" (lower $settings.logLevel) -}}

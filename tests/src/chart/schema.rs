@@ -47,6 +47,8 @@ pub(super) fn rules(definitions: &Value) -> Value {
     let mut kinds = json!({"type": "object", "properties": {}});
     for kind in Kind::all() {
         let mut rule = closed();
+        // A later file of values may take it away.
+        rule["type"] = json!(["object", "null"]);
         put(&mut rule, "enabled", json!({"type": "boolean"}));
         put(&mut rule, "severity", definitions["severity"].clone());
         if kind.row().nature == Nature::Level {

@@ -52,6 +52,8 @@ fn an_address_that_the_aggregator_refuses_is_refused_before_it_runs() {
         "https://[1:2:3]/in",
         "https://x%zz.example",
         "https://x|y.example",
+        "https://x\"y.example",
+        "https://x`y.example",
         "x.example/in",
         "ftp://x.example/in",
         "https://me:hunter2@x.example",
@@ -65,6 +67,7 @@ fn an_address_that_the_aggregator_refuses_is_refused_before_it_runs() {
     }
     for url in [
         "http://x",
+        "https://x.example/in%zz",
         "https://x.example:65535/in?key=a:b@c",
         "https://x.example?key=a/b",
         "https://x_y.example.:443",

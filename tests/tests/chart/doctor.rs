@@ -87,7 +87,7 @@ fn the_program_knows_its_arguments_and_names_a_token_that_is_not_there() {
     assert!(said.contains("FAILED   API server"), "{said}");
     assert!(said.contains("ok       configuration"), "{said}");
     assert!(said.contains("FAILED   files "), "{said}");
-    assert!(said.contains("sinks.ingest.tokenFile: cannot read ") && said.contains("FAILED   sink ingest"), "{said}");
+    assert!(said.contains("cannot be read: No such file") && said.contains("FAILED   sink ingest"), "{said}");
 }
 
 #[test]

@@ -115,9 +115,9 @@ fn the_readme_says_of_each_size_what_its_values_ask_for() {
     let of =
         |resources: &Value, path: &str| resources.pointer(path).and_then(Value::as_str).expect("it is said").to_owned();
     let sizes = [
-        ("`-f values-small.yaml`", "values-small.yaml"),
+        ("`-f charts/tocsin/values-small.yaml`", "values-small.yaml"),
         ("the defaults", "values.yaml"),
-        ("`-f values-large.yaml`", "values-large.yaml"),
+        ("`-f charts/tocsin/values-large.yaml`", "values-large.yaml"),
     ];
     let says = sizes.map(|(shown, file)| {
         let aggregator = resources("aggregator", file);

@@ -35,6 +35,12 @@ fn a_value_of_the_wrong_form_fails_with_its_path() {
         ("systemNamespaces=some", "/systemNamespaces"),
         ("aggregator.replicas=0", "/aggregator/replicas"),
         ("aggregator.image.digest=latest", "/aggregator/image/digest"),
+        ("nameOverride=-x-", "/nameOverride"),
+        ("commonLabels.team=a b", "/commonLabels/team"),
+        ("nodeAgent.nodeSelector.disk=very fast", "/nodeAgent/nodeSelector/disk"),
+        ("aggregator.extraEnv[0].name=A,aggregator.extraEnv[0].value=1", "/aggregator/extraEnv/0/value"),
+        ("nodeAgent.extraEnv[0].nam=A", "/nodeAgent/extraEnv/0"),
+        ("networkPolicy.apiServerPorts[0]=0", "/networkPolicy/apiServerPorts/0"),
         ("nodeAgent.resources.limit.memory=1Gi", "/nodeAgent/resources"),
         ("imagePullSecrets[0].nam=x", "/imagePullSecrets/0"),
     ] {
@@ -57,6 +63,7 @@ fn what_cannot_work_together_fails_with_the_fix() {
             &["metrics.prometheusRule.runbookUrl=wiki.example/runbook.md"],
             "metrics.prometheusRule.runbookUrl: there can be no such address: it begins with https:// or http://",
         ),
+        (&["metrics.prometheusRule.runbookUrl=https://wiki/a#b"], "runbookUrl: there can be no such address:"),
         (&["logLevel=loud"], "logLevel: there is no level \"loud\": use error, warn, info, debug or trace"),
         (
             &["token=x", "existingSecret=y"],
@@ -133,23 +140,21 @@ fn what_cannot_work_together_fails_with_the_fix() {
 }
 
 #[test]
-fn a_quantity_of_the_wrong_form_fails_with_one_of_the_right_form() {
-    for (path, wrong, example) in [
-        ("nodeAgent.resources.limits.memory", "64m", "64Mi or 1Gi"),
-        ("nodeAgent.resources.limits.memory", "-1", "64Mi or 1Gi"),
-        ("aggregator.resources.requests.memory", "1GB", "64Mi or 1Gi"),
-        ("aggregator.resources.requests.ephemeral-storage", "1gi", "64Mi or 1Gi"),
-        ("aggregator.resources.requests.cpu", "50mc", "50m (0.05 of a core) or 2"),
-    ] {
-        let says =
-            format!("{path}: expected a quantity as Kubernetes writes them, for example {example}, found {wrong}");
-        // Not in the name of an object that has nothing to do with it.
-        refused(&with(&[&format!("{path}={wrong}")]), &[&says, "tocsin/templates/values/check.yaml"]);
-    }
-    for right in ["cpu=.5", "cpu=2", "cpu=100m", "memory=134217728", "memory=1.5Gi", "memory=1e9", "hugepages-2Mi=4Mi"]
-    {
-        rendered(&with(&[&format!("aggregator.resources.requests.{right}")]));
-    }
+fn a_sink_and_a_rule_are_taken_away_by_null() {
+    let given = ["sinks.team.type=webhook,sinks.team.url=https://x.example", "rules.NotReady.hold=1m"];
+    let taken = with(&[given[0], given[1], "sinks.team=null", "rules.NotReady=null"]);
+    let config = config(&rendered(&taken));
+    assert_eq!((&config["sinks"], &config["rules"]), (&json!({}), &json!({})));
+}
+
+#[test]
+fn a_sink_that_is_called_ingest_has_the_keys_of_any_other() {
+    let sets = ["sinks.ingest.type=webhook", "sinks.ingest.url=https://x.example", "sinks.ingest.existingSecret=hook"];
+    let objects = rendered(&with(&sets));
+    let volumes = &object(&objects, "Deployment", "-aggregator")["spec"]["template"]["spec"]["volumes"];
+    let volume = volumes.as_array().and_then(|all| all.iter().find(|it| it["name"] == "token-ingest"));
+    assert_eq!(volume.expect("it is mounted")["secret"]["items"], json!([{"key": "token", "path": "token"}]));
+    assert!(notes(&with(&sets)).contains("The sink ingest needs the Secret hook with the key token: without it"));
 }
 
 #[test]
@@ -276,7 +281,7 @@ fn the_notes_say_where_issues_go_and_what_is_needed() {
         "watches the cluster prod-eu-1",
         "rollout status deployment/tocsin-aggregator daemonset/tocsin-node-agent",
         "to the sink ingest, of type ingest, at https://x.example: critical and above",
-        "The sink ingest needs the Secret creds: without it the aggregators' pods do not start.",
+        "The sink ingest needs the Secret creds with the key AGENT_TOKEN: without it the aggregators' pods do not start.",
     ] {
         assert!(notes.contains(says), "{notes}");
     }

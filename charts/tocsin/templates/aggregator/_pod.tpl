@@ -16,7 +16,7 @@ task, sinks' Secrets and the proxy's Secret need not be there: it is to say whic
 {{- range $sink, $given := include "tocsin.sinks" $settings | fromYaml -}}
 {{- if $given.existingSecret -}}
 {{- $items := list -}}
-{{- with include "tocsin.tokenKey" (dict "name" $sink "sink" $given) -}}
+{{- with include "tocsin.tokenKey" $given -}}
 {{- $items = append $items (dict "key" . "path" "token") -}}
 {{- end -}}
 {{- with $given.existingSecretUrlKey -}}
