@@ -74,7 +74,12 @@ impl ApiServer {
             }
             (format!("{owner_name}-{number}"), None)
         } else {
-            (format!("{owner_name}-{}", super::suffix()), Some(format!("{owner_name}-")))
+            // Of five thousand names with random ends two are the same as often as not.
+            let mut name = format!("{owner_name}-{}", super::suffix());
+            while self.object(&PodRef::new(&namespace, &name).path()).is_some() {
+                name = format!("{owner_name}-{}", super::suffix());
+            }
+            (name, Some(format!("{owner_name}-")))
         };
         let owner = json!({
             "apiVersion": owner["apiVersion"], "blockOwnerDeletion": true, "controller": true, "kind": kind,
