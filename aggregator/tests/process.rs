@@ -72,7 +72,11 @@ fn check_names_what_cannot_be_used() {
     ends(&[&config, &cert, &key, "--kubeconfig=/nowhere", "--check"], 64, "cannot read kubeconfig /nowhere");
     let sink = "clusterName: here\nsinks: {x: {type: ingest, url: 'https://example.com', tokenFile: /nowhere/token}}\n";
     write(folder.path(), "config", sink);
-    ends(&[&config, &cert, &key, &kubeconfig, "--check"], 64, "sinks.x.tokenFile: cannot read /nowhere/token");
+    ends(
+        &[&config, &cert, &key, &kubeconfig, "--check"],
+        64,
+        "sinks.x: tokenFile /nowhere/token cannot be read: No such file",
+    );
     write(folder.path(), "config", "clusterNam: here\n");
     ends(&[&config, &cert, &key, &kubeconfig, "--check"], 64, "clusterName");
 }

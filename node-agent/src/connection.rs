@@ -22,7 +22,7 @@ mod failure;
 mod tests;
 mod trust;
 
-pub(crate) use exchange::TOKEN_BYTES_MAX;
+pub(crate) use exchange::authorization;
 pub use failure::Failure;
 pub use trust::Trust;
 

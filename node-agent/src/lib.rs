@@ -25,7 +25,7 @@ use process::objects::Objects;
 use process::options::{ProcessConfig, command_line};
 use process::tls::{self, ClientTls};
 use process::watch::{self, Watch};
-use process::{Clock, Exit, Liveness, Readiness, Shown, Shutdown, Stage, file, kube_client, port};
+use process::{Clock, Exit, Liveness, Readiness, Shown, Shutdown, Stage, kube_client, port};
 use prometheus_client::registry::Registry;
 use rules::{Engine, Observer};
 
@@ -37,7 +37,7 @@ pub mod options;
 pub mod report;
 
 use agent::{Agent, Waits};
-use connection::{Connection, TOKEN_BYTES_MAX, Trust};
+use connection::{Connection, Trust};
 use metrics::Metrics;
 use observe::{Sight, Waiting};
 use options::{AuthoritiesFrom, Config, Options};
@@ -130,8 +130,7 @@ async fn checked(access: &Access, clock: &Clock, token: &Path, authorities: &Aut
     if let AuthoritiesFrom::File(path) = authorities {
         ClientTls::from_file(path.clone()).context(CA_FILE)?;
     }
-    let read = file::read(token, TOKEN_BYTES_MAX).await;
-    read.with_context(|| format!("--token-file: cannot read {}", token.display()))?;
+    connection::authorization(token)?;
     println!("ok");
     Ok(())
 }

@@ -59,7 +59,15 @@ fn check_says_that_it_would_run_and_ends() {
     let (folder, ca, kubeconfig) = files();
     let token = folder.path().join("token");
     let option = format!("--token-file={}", token.display());
-    ends(&[NODE, AGGREGATOR, &ca, &kubeconfig, &option, "--check"], 64, "--token-file: cannot read ");
+    ends(&[NODE, AGGREGATOR, &ca, &kubeconfig, &option, "--check"], 64, "--token-file ");
+    for (wrong, why) in [
+        (&b" "[..], "it is empty"),
+        (b"\xff", "it is not UTF-8 text"),
+        (b"a\nb", "it holds characters that no token has"),
+    ] {
+        std::fs::write(&token, wrong).expect("it can be written");
+        ends(&[NODE, AGGREGATOR, &ca, &kubeconfig, &option, "--check"], 64, why);
+    }
     std::fs::write(&token, "t").expect("it can be written");
     ends(&[NODE, AGGREGATOR, &ca, &kubeconfig, &option, "--check"], 0, "ok");
     ends(&[NODE, AGGREGATOR, &ca, &option, "--check"], 0, "ok");

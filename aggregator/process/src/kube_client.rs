@@ -4,6 +4,7 @@
 //! - Proxy variables of the environment are ignored: the API server is inside.
 //! - Every answer's `Date` goes to the [`Clock`].
 
+use std::fmt::Display;
 use std::path::{Path, PathBuf};
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -18,11 +19,14 @@ use rules::Time;
 use tower::{Layer, Service};
 
 use crate::clock::Clock;
+use crate::file;
 use crate::watch::SILENCE;
 
 /// What in-cluster configuration is made from; the kubelet sets it in every pod.
 const SERVICE_HOST: &str = "KUBERNETES_SERVICE_HOST";
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// A longer file is no kubeconfig.
+const KUBECONFIG_BYTES_MAX: usize = 4 * 1024 * 1024;
 
 /// How to reach the API server.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -86,12 +90,20 @@ fn is_inside() -> bool {
 
 async fn from_kubeconfig(path: &Path, context: Option<String>) -> anyhow::Result<Config> {
     let shown = path.display();
+    let unread = |why: &dyn Display| anyhow!("cannot read kubeconfig {shown}: {why}: check --kubeconfig");
+    // What reads it next would wait for a pipe, and has no bound.
+    file::read(path, KUBECONFIG_BYTES_MAX).await.map_err(|error| unread(&error))?;
     let kubeconfig = Kubeconfig::read_from(path).map_err(|error| match error {
-        KubeconfigError::ReadConfig(error, _) => anyhow!("cannot read kubeconfig {shown}: {error}: check --kubeconfig"),
+        KubeconfigError::ReadConfig(error, _) => unread(&error),
+        // The words of the parser show the lines around, with what is secret in them.
+        KubeconfigError::Parse(error) => match error.location() {
+            Some(at) => unread(&format!("it is no kubeconfig from line {}, column {} on", at.line(), at.column())),
+            None => unread(&"it is no kubeconfig"),
+        },
         error => anyhow!("cannot read kubeconfig {shown}: {error}"),
     })?;
-    if let Some(proxy) = proxy_of(&kubeconfig, context.as_deref()) {
-        bail!("kubeconfig {shown} asks for the proxy {proxy}, which is not supported: remove proxy-url");
+    if has_proxy(&kubeconfig, context.as_deref()) {
+        bail!("kubeconfig {shown} asks for a proxy, which is not supported: remove proxy-url");
     }
     let options = KubeConfigOptions { context, ..KubeConfigOptions::default() };
     // Its causes are in its words already.
@@ -99,12 +111,15 @@ async fn from_kubeconfig(path: &Path, context: Option<String>) -> anyhow::Result
     Config::from_custom_kubeconfig(kubeconfig, &options).await.map_err(unusable)
 }
 
-/// `proxy-url` of the cluster that the context names.
-fn proxy_of<'a>(kubeconfig: &'a Kubeconfig, context: Option<&str>) -> Option<&'a str> {
-    let context = context.or(kubeconfig.current_context.as_deref())?;
-    let cluster = &kubeconfig.contexts.iter().find(|named| named.name == context)?.context.as_ref()?.cluster;
-    let cluster = kubeconfig.clusters.iter().find(|named| named.name == *cluster)?.cluster.as_ref()?;
-    cluster.proxy_url.as_deref().filter(|proxy| !proxy.is_empty())
+/// Whether the cluster that the context names has a `proxy-url`. It may hold credentials, so it is not shown.
+fn has_proxy(kubeconfig: &Kubeconfig, context: Option<&str>) -> bool {
+    let proxy = || {
+        let context = context.or(kubeconfig.current_context.as_deref())?;
+        let cluster = &kubeconfig.contexts.iter().find(|named| named.name == context)?.context.as_ref()?.cluster;
+        let cluster = kubeconfig.clusters.iter().find(|named| named.name == *cluster)?.cluster.as_ref()?;
+        cluster.proxy_url.as_deref()
+    };
+    proxy().is_some_and(|proxy| !proxy.is_empty())
 }
 
 /// Shows every answer's `Date` to the clock.

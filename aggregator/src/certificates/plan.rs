@@ -113,17 +113,20 @@ impl Plan {
         names: &[String],
         now: Time,
     ) -> Result<Option<Material>, rcgen::Error> {
-        let (by, authority_key, beside, names, why) = match self {
+        let wanted = found.wanted();
+        let (by, authority_key, beside, names, is_heeded) = match self {
             Self::Keep => return Ok(None),
             Self::Restore(_, held) => return Ok(Some(*held)),
-            Self::Serving { by, beside, names, why } => (by, found.authority_key.clone(), beside, names, why),
-            Self::Authority { beside, why } => {
+            Self::Serving { by, beside, names, why: _ } => {
+                (by, found.authority_key.clone(), beside, names, wanted == Some(Renew::Serving))
+            }
+            Self::Authority { beside, why: _ } => {
                 let (by, key) = authority(now)?;
-                (by, key, beside, names.to_vec(), why)
+                (by, key, beside, names.to_vec(), wanted.is_some())
             }
         };
         let (certificate, key) = serving(&by, &authority_key, &names, now)?;
-        let renew = if why == Why::Asked { String::new() } else { found.renew.clone() };
+        let renew = if is_heeded { String::new() } else { found.renew.clone() };
         Ok(Some(Material { certificate, key, authorities: bundle(&by, &beside), authority_key, renew }))
     }
 

@@ -1,5 +1,6 @@
 //! One request and its answer.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,7 +21,7 @@ use crate::report::Target;
 /// From the first byte of the request to the last of the answer.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(20);
 /// Projected tokens have some 1,500 bytes.
-pub(crate) const TOKEN_BYTES_MAX: usize = 16 * 1024;
+const TOKEN_BYTES_MAX: usize = 16 * 1024;
 /// The pause when a busy server names none, in milliseconds.
 const BUSY_MS: u32 = 5_000;
 
@@ -92,21 +93,21 @@ fn request_of(
     let uri = format!("https://{}{path}", settings.address);
     let mut request = Request::post(uri).header(header::CONTENT_TYPE, wire::CONTENT_TYPE);
     if with_token {
-        request = request.header(header::AUTHORIZATION, authorization(settings)?);
+        request = request.header(header::AUTHORIZATION, authorization(&settings.token_file)?);
     }
     Ok(request.body(Full::new(body.into())).expect("the address was checked to be host and port at the start"))
 }
 
 /// `Bearer` and the token as the file holds it now.
-fn authorization(settings: &Settings) -> Result<HeaderValue, Failure> {
-    let path = &settings.token_file;
-    let problem = |problem: String| Failure::Token { path: path.clone(), problem };
+pub(crate) fn authorization(path: &Path) -> Result<HeaderValue, Failure> {
+    let problem = |problem: String| Failure::Token { path: path.to_owned(), problem };
     let token = file::read_blocking(path, TOKEN_BYTES_MAX).map_err(|error| problem(error.to_string()))?;
     let token = std::str::from_utf8(&token).map_err(|_| problem("it is not UTF-8 text".into()))?.trim();
     if token.is_empty() {
         return Err(problem("it is empty".into()));
     }
-    let mut value = HeaderValue::try_from(format!("Bearer {token}")).map_err(|error| problem(error.to_string()))?;
+    let mut value = HeaderValue::try_from(format!("Bearer {token}"))
+        .map_err(|_| problem("it holds characters that no token has".into()))?;
     value.set_sensitive(true);
     Ok(value)
 }

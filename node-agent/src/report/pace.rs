@@ -6,6 +6,9 @@ use fastrand::Rng;
 use process::backoff::{Backoff, between, up_to};
 use rules::Time;
 
+/// The shortest wait that somebody else may ask for, or who says "at once" would be asked without a pause.
+const ASKED_MIN: Duration = Duration::from_secs(1);
+
 /// The longest wait before another attempt, whoever asked for it.
 pub const WAIT_MAX: Duration = Duration::from_mins(1);
 
@@ -73,7 +76,7 @@ impl Pace {
 
     /// The next attempt when the aggregator asks for none within `millis`.
     pub(super) fn after_request(&mut self, millis: u32, now: Time) -> Time {
-        let asked = Duration::from_millis(millis.into()).min(WAIT_MAX);
+        let asked = Duration::from_millis(millis.into()).clamp(ASKED_MIN, WAIT_MAX);
         now + between(asked..=asked + asked / 4, &mut self.rng)
     }
 

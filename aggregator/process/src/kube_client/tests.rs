@@ -16,7 +16,7 @@ contexts:
 - {name: proxied, context: {cluster: proxied, user: nobody}}
 clusters:
 - {name: plain, cluster: {server: 'http://127.0.0.1:1'}}
-- {name: proxied, cluster: {server: 'http://127.0.0.1:1', proxy-url: 'http://proxy:3128'}}
+- {name: proxied, cluster: {server: 'http://127.0.0.1:1', proxy-url: 'http://me:hunter2@proxy:3128'}}
 users:
 - {name: nobody, user: {}}
 ";
@@ -40,7 +40,7 @@ async fn a_kubeconfig_is_used_with_its_current_or_another_context() {
 #[tokio::test]
 async fn what_cannot_work_is_said_before_it_is_tried() {
     let error = connected(KUBECONFIG, Some("proxied")).await.expect_err("no proxies");
-    assert!(error.contains("http://proxy:3128") && error.contains("remove proxy-url"), "{error}");
+    assert!(error.contains("remove proxy-url") && !error.contains("hunter2"), "{error}");
     let error = connected("{", None).await.expect_err("no YAML");
     assert!(error.contains("cannot read kubeconfig"), "{error}");
     let access = Access { context: Some("x".into()), ..Access::default() };
@@ -100,4 +100,32 @@ async fn a_server_that_is_not_there_is_an_error_at_once() {
     let client = build(config, SILENCE, &Clock::system()).expect("a client");
     let request = Request::get("/api").body(kube::client::Body::empty()).expect("a request");
     client.send(request).await.expect_err("nobody listens");
+}
+
+#[tokio::test]
+async fn what_is_wrong_with_a_kubeconfig_is_said_without_what_is_secret_in_it() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("kubeconfig");
+    for text in [
+        "users:\n- name: u\n  user: {token: hunter2, bad\ncontexts: []\n",
+        "users:\n- name: u\n  user:\n    token: hunter2\n    password: [x]\n",
+        "users:\n- name: u\n  user:\n    token: 'hunter2\ncontexts: []\n",
+    ] {
+        std::fs::write(&path, text).expect("written");
+        let error = format!("{:#}", from_kubeconfig(&path, None).await.expect_err("it is none"));
+        let says = format!("cannot read kubeconfig {}: it is no kubeconfig from line ", path.display());
+        assert!(error.starts_with(&says) && !error.contains("hunter2"), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn a_kubeconfig_that_has_no_end_or_that_nobody_writes_is_not_waited_for() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let pipe = folder.path().join("kubeconfig");
+    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().expect("it runs").success());
+    for path in [pipe, PathBuf::from("/dev/zero")] {
+        let error = format!("{:#}", from_kubeconfig(&path, None).await.expect_err("it is none"));
+        let says = format!("cannot read kubeconfig {}: it is no regular file: check --kubeconfig", path.display());
+        assert_eq!(error, says);
+    }
 }

@@ -429,3 +429,17 @@ fn at_the_end_no_wait_is_waited_out_but_the_next_one_is() {
     agent.reporter.flush(agent.now);
     assert!(matches!(agent.next(), Next::Hello(_)), "there may be an aggregator by now");
 }
+
+#[test]
+fn whoever_is_busy_for_no_time_is_not_asked_again_at_once() {
+    let mut agent = Agent::told([active(1)]);
+    agent.changes([active(2)]);
+    agent.report();
+    agent.reply(Reply::Busy(0));
+    assert!(agent.waits() >= Duration::from_secs(1));
+
+    let mut agent = Agent::new();
+    agent.greet();
+    agent.reporter.on_session_reply(SessionReply::Busy(0), agent.now);
+    assert!(agent.waits() >= Duration::from_secs(1));
+}
