@@ -1,5 +1,6 @@
 //! Forward: what is told, to whom, and that it arrives.
 
+pub mod heard;
 pub mod notification;
 pub mod outbox;
 pub mod sender;

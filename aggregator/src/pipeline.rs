@@ -65,7 +65,7 @@ impl Pipeline {
                 let sent = standing.and_then(|standing| standing.sent.as_ref());
                 let sent = sent.and_then(|key| Some((key, entry.bodies.get(key)?)));
                 let due = awaiting.contains(sink).then_some(intent);
-                outbox.recall(&issue, standing.and_then(|standing| standing.told), sent, due, now);
+                outbox.recall(&issue, standing.map(|standing| standing.heard).unwrap_or_default(), sent, due, now);
             }
         }
         for orphan in self.told_log.orphans().to_vec() {
@@ -316,6 +316,7 @@ impl Pipeline {
                     Effect::NeedFull(observer) => self.sessions.need_full(&observer, NeedFull::CauseEnded),
                     Effect::Over(issue, episode, revision, ended) => {
                         self.told_log.on_over(&issue, (episode, revision), ended);
+                        self.outboxes.values_mut().for_each(|outbox| outbox.on_over(&issue));
                     }
                     Effect::Changed(issue, change) => self.changes.push((issue, change)),
                 }

@@ -102,11 +102,13 @@ impl ToldLog {
         self.low_water = low_water.map_or(self.low_water, |kept| kept.min(self.low_water));
         self.orphans = orphans;
         for mut entry in folded {
+            entry.complete_refusals();
             entry.forget_what_has_no_body();
             let issue = Arc::new(entry.issue.clone());
             self.entries.insert(issue, Versioned { entry: Box::new(entry), version: 0 });
         }
         for mut entry in journal {
+            entry.complete_refusals();
             entry.forget_what_has_no_body();
             self.put(Arc::new(entry.issue.clone()), entry);
         }
@@ -162,8 +164,8 @@ impl ToldLog {
         if known.is_some_and(|known| known.intent.episode != entry.intent.episode) {
             // What is still on its way of the episode before stays so, and who knows only that it began is to hear the end
             // of this one at the latest.
-            entry.sinks.retain(|_, standing| standing.sent.is_some() || standing.is_owed_an_end());
-            entry.sinks.values_mut().for_each(|standing| standing.refused = false);
+            entry.sinks.retain(|_, standing| standing.sent.is_some() || standing.heard.knows_of_it());
+            entry.sinks.values_mut().for_each(Standing::forget_refusal);
         }
         entry.sinks.entry(Arc::clone(sink)).or_default().sent = Some(Arc::clone(&record.key));
         let body = Body { intent: record.intent, text: Arc::clone(&record.body) };
@@ -177,10 +179,7 @@ impl ToldLog {
         self.change(issue, |entry| {
             let Some(standing) = entry.sinks.get_mut(sink) else { return };
             let Some(body) = standing.sent.take().and_then(|key| entry.bodies.get(&key)) else { return };
-            match fate {
-                Fate::Delivered => standing.told = Some(body.intent),
-                Fate::Quarantined => standing.refused = true,
-            }
+            standing.answer(body.intent, fate);
         });
     }
 

@@ -10,7 +10,6 @@ use super::issue::{Episode, Example, Gone, Issue, IssueKey, Member, MemberId, Ph
 use super::judge::{Situation, judge};
 use super::{Change, Check, Checked, Dedupe, Effect};
 use crate::forward::outbox::{Fate, Intent, Status};
-use crate::settings::SinkSettings;
 
 impl Dedupe {
     /// Judges a finding whose fate is open.
@@ -111,7 +110,7 @@ impl Dedupe {
         };
         match fate {
             Fate::Delivered => episode.refused_by.remove(sink),
-            Fate::Quarantined => episode.refused_by.insert(Arc::clone(sink), *told),
+            Fate::Quarantined => episode.refused_by.insert(Arc::clone(sink)),
         };
         if told.revision >= episode.revision {
             episode.awaiting.remove(sink);
@@ -147,7 +146,7 @@ impl Dedupe {
             phase: Phase::Verifying,
             awaiting: BTreeMap::new(),
             sinks: BTreeSet::new(),
-            refused_by: BTreeMap::new(),
+            refused_by: BTreeSet::new(),
             // The same finding again, as after its kind was disabled for a while: a key says one thing only.
             revision: self.past.revision(key, finding.incarnation),
             since: finding.since,
@@ -173,7 +172,7 @@ impl Dedupe {
     }
 
     /// Hands an issue to its sinks, or hands it to them again when it is back before they heard that it was over, is worse, or is
-    /// for others as well: who knows as much already, or has refused as much, is not told again.
+    /// for others as well: who knows as much already, or has refused as much, its outbox knows.
     pub(super) fn tell(&mut self, key: &Arc<IssueKey>, now: Time) {
         let Some(issue) = self.issues.get_mut(key) else { return };
         let (severity, was_told) = (issue.severity(), issue.is_told());
@@ -185,11 +184,7 @@ impl Dedupe {
         // Whoever has not heard of the end before hears that it is there, however bad, which says as much.
         let previous = issue.previous.take();
         let uninformed = previous.into_iter().flat_map(|previous| previous.awaiting);
-        let wants = |name: &str, sink: &SinkSettings| {
-            // Its no is final: it is not asked again for the same.
-            episode.severity >= sink.min_severity && !episode.is_refused_by(name)
-        };
-        let routed = self.settings.sinks.iter().filter(|(name, sink)| wants(name, sink));
+        let routed = self.settings.sinks.iter().filter(|(_, sink)| episode.severity >= sink.min_severity);
         let routed = routed.map(|(name, sink)| (Arc::clone(name), sink.required));
         episode.awaiting = routed.chain(uninformed).collect();
         episode.sinks.extend(episode.awaiting.keys().cloned());
@@ -212,7 +207,7 @@ impl Dedupe {
         self.decide_queued(key, now);
     }
 
-    /// The issue is over; sinks that have not heard of it yet hear of both at once.
+    /// The issue is over; sinks that have not heard of it yet hear of both at once, unless they have refused to.
     fn resolve(&mut self, key: &Arc<IssueKey>, now: Time) {
         self.queue_members(key, now);
         let settings = Arc::clone(&self.settings);
@@ -222,7 +217,6 @@ impl Dedupe {
         episode.awaiting = episode
             .sinks
             .iter()
-            .filter(|name| !episode.refused_by.contains_key(*name))
             .filter_map(|name| settings.sinks.get(name).map(|sink| (Arc::clone(name), sink.required)))
             .collect();
         self.hand_out(key, Status::Resolved);

@@ -7,7 +7,6 @@ use rules::{Finding, FindingId, Incarnation, Kind, Nature, Owner, Severity, Stat
 use serde::{Deserialize, Serialize};
 
 use super::decision::{Decision, Suppression, Waiting};
-use crate::forward::outbox::{Intent, Status};
 
 /// What findings are grouped by.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -101,8 +100,8 @@ pub struct Episode {
     pub awaiting: BTreeMap<Arc<str>, bool>,
     /// The sinks that it was given to.
     pub sinks: BTreeSet<Arc<str>>,
-    /// The sinks that refuse to hear of it, and what they have refused last.
-    pub refused_by: BTreeMap<Arc<str>, Intent>,
+    /// The sinks that have refused what they were sent of it last.
+    pub refused_by: BTreeSet<Arc<str>>,
     /// The last revision given out.
     pub revision: u32,
     /// When it began.
@@ -253,18 +252,11 @@ impl Episode {
         self.awaiting.values().any(|&required| required)
     }
 
-    /// Whether `sink` has refused to hear that it is there, and that it is as bad as it is.
-    pub fn is_refused_by(&self, sink: &str) -> bool {
-        let Self { incarnation: episode, revision, severity, .. } = *self;
-        let firing = Intent { episode, revision, status: Status::Firing, severity };
-        self.refused_by.get(sink).is_some_and(|refused| refused.says_as_much_as(&firing))
-    }
-
     /// What delivery means for the findings that waited for it.
     pub fn decision_for(&self, id: &MemberId, member: &Member) -> Decision {
         if self.sinks.is_empty() {
             Decision::Suppressed(Suppression::Unrouted)
-        } else if self.sinks.iter().all(|sink| self.refused_by.contains_key(sink)) {
+        } else if self.sinks.is_subset(&self.refused_by) {
             Decision::Suppressed(Suppression::Quarantined)
         } else if *id == self.opener && member.finding.incarnation == self.incarnation {
             Decision::Told

@@ -10,7 +10,7 @@ use super::decision::Decision;
 use super::issue::{Episode, Example, Gone, Issue, Member, MemberId, Phase};
 use super::{Dedupe, IssueKey, place};
 use crate::forward::outbox::{Intent, Status};
-use crate::told_log::{Entry, Standing};
+use crate::told_log::Entry;
 
 impl Dedupe {
     /// Nothing was unsettled at `low_water`, so found edges up to then are old.
@@ -44,7 +44,7 @@ impl Dedupe {
                 (Status::Resolved, false) => Phase::Resolved,
             },
             sinks: entry.sinks.keys().chain(awaiting.keys()).cloned().collect(),
-            refused_by: refused(entry),
+            refused_by: entry.refusing().cloned().collect(),
             revision: intent.revision,
             since: entry.since,
             ended: entry.ended,
@@ -142,16 +142,7 @@ impl Dedupe {
     fn yet_to_hear(&self, entry: &Entry) -> BTreeMap<Arc<str>, bool> {
         let given =
             entry.sinks.iter().filter_map(|(name, standing)| Some((name, standing, self.settings.sinks.get(name)?)));
-        let awaiting = given.filter(|(_, standing, _)| !standing.refused && !is_up_to_date(standing, &entry.intent));
+        let awaiting = given.filter(|(_, it, _)| it.sent.is_some() || it.heard.fate_of(&entry.intent).is_none());
         awaiting.map(|(name, _, sink)| (Arc::clone(name), sink.required)).collect()
     }
-}
-
-fn is_up_to_date(standing: &Standing, intent: &Intent) -> bool {
-    standing.sent.is_none() && standing.told.is_some_and(|told| told.says_as_much_as(intent))
-}
-
-fn refused(entry: &Entry) -> BTreeMap<Arc<str>, Intent> {
-    let refusing = entry.sinks.iter().filter(|(_, standing)| standing.refused);
-    refusing.map(|(sink, _)| (Arc::clone(sink), entry.intent)).collect()
 }

@@ -43,7 +43,7 @@ impl Dedupe {
                 sink.is_some()
             });
             episode.sinks.retain(|sink| sinks.contains_key(sink));
-            episode.refused_by.retain(|sink, _| sinks.contains_key(sink));
+            episode.refused_by.retain(|sink| sinks.contains_key(sink));
         }
         self.drop_previous(key);
         self.judge_again(key, Suppression::Unrouted);

@@ -8,6 +8,7 @@ use std::time::Duration;
 use process::backoff::Backoff;
 use rules::{Incarnation, Severity, Time};
 
+use super::heard::Heard;
 use crate::dedupe::IssueKey;
 use crate::limit::TokenBucket;
 use crate::settings::SinkSettings;
@@ -112,10 +113,10 @@ pub struct Outbox {
 }
 
 /// What one sink knows of one issue, and has yet to hear.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Entry {
-    /// The last that it took.
-    told: Option<Intent>,
+    /// What it has answered.
+    heard: Heard,
     /// What has been sent and not answered for: it goes again, as it was, before anything newer.
     frozen: Option<Record>,
     /// The newest that it has yet to hear.
@@ -173,24 +174,26 @@ impl Outbox {
     }
 
     /// `issue` has something new to say; it takes the place of what has not left yet. `Some` when the sink need not
-    /// be told at all, because what it knows is right again.
+    /// be told at all, because what it knows is right again, or because of what it has refused.
     pub fn enqueue(&mut self, issue: &Arc<IssueKey>, intent: Intent, now: Time) -> Option<Fate> {
-        let entry = self.entries.entry(Arc::clone(issue)).or_insert(Entry { told: None, frozen: None, due: None });
-        if entry.frozen.is_none() && entry.told.is_some_and(|told| told.says_as_much_as(&intent)) {
+        let entry = self.entries.entry(Arc::clone(issue)).or_default();
+        if entry.frozen.is_none()
+            && let Some(fate) = entry.heard.fate_of(&intent)
+        {
             entry.due = None;
-            return Some(Fate::Delivered);
+            return Some(fate);
         }
         let since = entry.due.as_ref().map_or(now, |due| due.since);
         entry.due = Some(Due { intent, since });
         None
     }
 
-    /// Goes on with what a predecessor sent of `issue`: the last that the sink confirmed, what it may have received since,
+    /// Goes on with what a predecessor sent of `issue`: what the sink has answered, what it may have received since,
     /// and the last that it has to hear.
     pub fn recall(
         &mut self,
         issue: &Arc<IssueKey>,
-        told: Option<Intent>,
+        heard: Heard,
         sent: Option<(&Arc<str>, &Body)>,
         due: Option<Intent>,
         now: Time,
@@ -202,9 +205,18 @@ impl Outbox {
             body: Arc::clone(&body.text),
         });
         let due = due.filter(|due| frozen.as_ref().is_none_or(|frozen| frozen.intent != *due));
-        let entry = Entry { told, frozen, due: due.map(|intent| Due { intent, since: now }) };
-        if entry.knows_of_it() || entry.waits() {
+        let entry = Entry { heard, frozen, due: due.map(|intent| Due { intent, since: now }) };
+        if !entry.is_done() {
             self.entries.insert(Arc::clone(issue), entry);
+        }
+    }
+
+    /// `issue` is over for every sink: what this one refused of it is forgotten.
+    pub fn on_over(&mut self, issue: &Arc<IssueKey>) {
+        let Some(entry) = self.entries.get_mut(issue) else { return };
+        entry.heard.refused = None;
+        if entry.is_done() {
+            self.entries.remove(issue);
         }
     }
 
@@ -245,7 +257,7 @@ impl Outbox {
         Next::Send(records)
     }
 
-    /// How the batch went; what became of each notification whose fate that decides.
+    /// How the batch went; of each issue whose fate that decides, how far it does, and what became of it.
     pub fn on_outcome(&mut self, outcome: Outcome, now: Time) -> Vec<(Arc<IssueKey>, Intent, Fate)> {
         let batch = std::mem::take(&mut self.in_flight);
         match outcome {
@@ -297,6 +309,11 @@ impl Outbox {
     /// How many issues it has yet to hear of.
     pub fn len(&self) -> usize {
         self.entries.values().filter(|entry| entry.waits()).count()
+    }
+
+    /// Of how many issues anything is kept: what the sink has yet to hear, what it has heard of, and what it has refused.
+    pub fn kept(&self) -> usize {
+        self.entries.len()
     }
 
     /// Whether it has nothing to hear.
@@ -353,20 +370,10 @@ impl Outbox {
     fn confirm(&mut self, issue: Arc<IssueKey>, fate: Fate) -> Option<(Arc<IssueKey>, Intent, Fate)> {
         let entry = self.entries.get_mut(&issue)?;
         let record = entry.frozen.take()?;
-        match (fate, record.intent.status) {
-            (Fate::Delivered, _) => entry.told = Some(record.intent),
-            // It will not hear of the end, so for it there is none: the next beginning is news.
-            (Fate::Quarantined, Status::Resolved) => entry.told = None,
-            (Fate::Quarantined, Status::Firing) => {}
-        }
-        // Nothing more to say: the same again, also where it was refused, or the end of what the sink refused to hear of.
-        let moot = entry.due.take_if(|due| match entry.told {
-            _ if record.intent.says_as_much_as(&due.intent) => true,
-            Some(told) => told.says_as_much_as(&due.intent),
-            None => due.intent.status == Status::Resolved,
-        });
+        entry.heard.answer(record.intent, fate);
+        let moot = entry.due.take_if(|due| entry.heard.fate_of(&due.intent).is_some());
         let intent = moot.map_or(record.intent, |due| due.intent);
-        if entry.due.is_none() && !entry.knows_of_it() {
+        if entry.is_done() {
             self.entries.remove(&issue);
         }
         Some((issue, intent, fate))
@@ -399,9 +406,9 @@ impl Entry {
         self.frozen.is_some() || self.due.is_some()
     }
 
-    /// Whether the sink has heard of it, and not that it is over.
-    fn knows_of_it(&self) -> bool {
-        self.told.is_some_and(|told| told.status == Status::Firing)
+    /// Whether there is nothing to say of it and nothing to remember.
+    fn is_done(&self) -> bool {
+        !self.waits() && !self.heard.knows_of_it() && self.heard.refused.is_none()
     }
 }
 

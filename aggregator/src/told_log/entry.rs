@@ -8,7 +8,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::dedupe::IssueKey;
 use crate::dedupe::issue::{EPISODES_MAX, Example};
-use crate::forward::outbox::{Intent, Status};
+use crate::forward::heard::Heard;
+use crate::forward::outbox::{Fate, Intent, Status};
 
 /// What was told of an issue, in its last episode.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -46,12 +47,12 @@ pub struct Entry {
 /// What one sink has heard of an issue.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Standing {
-    /// The last that it confirmed, perhaps of an episode before.
+    /// What it has answered.
+    #[serde(flatten)]
+    pub heard: Heard,
+    /// It has refused, and does not know of it: all that releases write and read that do not know what was refused.
     #[serde(default)]
-    pub told: Option<Intent>,
-    /// It refuses to hear of it.
-    #[serde(default)]
-    pub refused: bool,
+    refused: bool,
     /// The key of what has left for it and is not answered for.
     #[serde(default)]
     pub sent: Option<Arc<str>>,
@@ -67,9 +68,16 @@ pub struct Body {
 }
 
 impl Standing {
-    /// Whether it knows that the issue is there, and has not refused to hear more.
-    pub(super) fn is_owed_an_end(&self) -> bool {
-        !self.refused && self.told.is_some_and(|told| told.status == Status::Firing)
+    /// It has answered for `sent`.
+    pub(super) fn answer(&mut self, sent: Intent, fate: Fate) {
+        self.heard.answer(sent, fate);
+        self.refused = self.heard.refused.is_some() && !self.heard.knows_of_it();
+    }
+
+    /// Another episode has begun: what it refused of the one before is no more.
+    pub(super) fn forget_refusal(&mut self) {
+        self.heard.refused = None;
+        self.refused = false;
     }
 }
 
@@ -78,9 +86,12 @@ impl Entry {
     pub fn is_closed(&self) -> bool {
         self.intent.status == Status::Resolved
             && self.bodies.is_empty()
-            && self.sinks.values().all(|standing| {
-                standing.refused || standing.told.is_some_and(|told| told.says_as_much_as(&self.intent))
-            })
+            && self.sinks.values().all(|standing| standing.heard.fate_of(&self.intent).is_some())
+    }
+
+    /// The sinks that have refused what they were sent of it last.
+    pub fn refusing(&self) -> impl Iterator<Item = &Arc<str>> {
+        self.sinks.iter().filter(|(_, standing)| standing.heard.refused.is_some()).map(|(sink, _)| sink)
     }
 
     /// How far the episodes other than `episode` were numbered, this one among them; as many as are remembered.
@@ -95,6 +106,13 @@ impl Entry {
     /// As it is written where bodies have no place.
     pub(super) fn without_bodies(&self) -> Self {
         Self { bodies: BTreeMap::new(), ..self.clone() }
+    }
+
+    /// Takes for what was refused the newest that left, where an earlier release wrote no more than that something was.
+    pub(super) fn complete_refusals(&mut self) {
+        for standing in self.sinks.values_mut().filter(|standing| standing.refused) {
+            standing.heard.refused.get_or_insert(self.intent);
+        }
     }
 
     /// Forgets of what has left that which cannot be sent again as it was: the snapshot has no bodies, and the journal is

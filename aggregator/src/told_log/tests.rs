@@ -104,9 +104,9 @@ fn told(entry: &Entry) -> String {
     };
     let sinks = entry.sinks.iter().map(|(sink, standing)| {
         let body = standing.sent.as_ref().and_then(|key| entry.bodies.get(key));
-        let told = standing.told.map(|told| format!(" heard {}", told.revision)).unwrap_or_default();
+        let told = standing.heard.told.map(|told| format!(" heard {}", told.revision)).unwrap_or_default();
         let sent = body.map(|body| format!(" sent {:?}", body.text)).unwrap_or_default();
-        let refused = if standing.refused { " refuses" } else { "" };
+        let refused = standing.heard.refused.map(|it| format!(" refuses {}", it.revision)).unwrap_or_default();
         format!(", {sink}{told}{sent}{refused}")
     });
     let sinks: String = sinks.collect();
@@ -121,7 +121,7 @@ fn episode_of(name: &str, intent: &Intent) -> Episode {
         phase: Phase::Telling,
         awaiting: BTreeMap::new(),
         sinks: std::collections::BTreeSet::new(),
-        refused_by: std::collections::BTreeMap::new(),
+        refused_by: std::collections::BTreeSet::new(),
         revision: intent.revision,
         since: START,
         ended: (intent.status == Status::Resolved).then(|| START + Duration::from_mins(1)),
@@ -159,7 +159,7 @@ fn what_every_sink_has_confirmed_moves_into_the_snapshot_without_its_body() {
     assert_eq!(leader.kept().folded, [], "b has not confirmed");
     leader.answered("b", "api", Fate::Quarantined).writes_journal().folds().writes_journal();
     assert_eq!(leader.kept().journal, []);
-    assert_eq!(leader.successor_knows(), ["api 1 firing, a heard 1, b refuses"]);
+    assert_eq!(leader.successor_knows(), ["api 1 firing, a heard 1, b refuses 1"]);
 }
 
 #[test]
@@ -196,6 +196,36 @@ fn another_episode_keeps_only_what_is_still_on_its_way_of_the_one_before() {
     leader.sends("d", "api", RESOLVED, "over").answered("d", "api", Fate::Delivered);
     leader.sends("a", "api", (2, 1, Status::Firing), "two").writes_journal();
     assert_eq!(leader.successor_knows(), ["api 1 firing, a sent \"two\", b sent \"one\""]);
+}
+
+#[test]
+fn a_successor_knows_what_was_refused_and_what_was_taken_after_that() {
+    let mut leader = Leader::new();
+    leader.sends("a", "api", FIRING, "{}").answered("a", "api", Fate::Quarantined);
+    leader.sends("b", "api", FIRING, "{}").answered("b", "api", Fate::Delivered);
+    let again = (1, 2, Status::Firing);
+    leader.sends("b", "api", again, "{}").answered("b", "api", Fate::Quarantined).writes_journal();
+    assert_eq!(leader.successor_knows(), ["api 2 firing, a refuses 1, b heard 1 refuses 2"]);
+    leader.sends("a", "api", again, "{}").answered("a", "api", Fate::Delivered);
+    let over = (1, 3, Status::Resolved);
+    leader.sends("b", "api", over, "{}").answered("b", "api", Fate::Quarantined).writes_journal();
+    assert_eq!(leader.successor_knows(), ["api 3 resolved, a heard 2, b refuses 3"]);
+    assert!(!leader.kept().journal[0].is_closed(), "a is to hear of the end");
+    leader.sends("a", "api", over, "{}").answered("a", "api", Fate::Delivered).writes_journal();
+    assert_eq!(leader.successor_knows(), ["api 3 resolved"]);
+}
+
+#[test]
+fn what_the_release_before_wrote_of_a_refusal_is_read_and_it_reads_what_is_written_now() {
+    let mut leader = Leader::new();
+    leader.sends("a", "api", FIRING, "{}").answered("a", "api", Fate::Quarantined).writes_journal();
+    let journal = leader.journal.clone().expect("it is written");
+    let (begin, rest) = journal.split_once(",\"refusal\":{").expect("what was refused");
+    let (_, end) = rest.split_once('}').expect("it ends");
+    let before = format!("{begin}{end}");
+    assert!(before.contains("\"a\":{\"told\":null,\"refused\":true,\"sent\":null}"), "{before}");
+    leader.journal = Some(before);
+    assert_eq!(leader.successor_knows(), ["api 1 firing, a refuses 1"]);
 }
 
 #[test]

@@ -25,7 +25,8 @@ fn entry(name: &str, status: Status, sinks: &[(&str, told_log::Standing)]) -> to
 
 #[test]
 fn an_issue_is_recalled_as_it_was_told_and_waits_for_who_has_yet_to_hear() {
-    let refuses = told_log::Standing { refused: true, ..told_log::Standing::default() };
+    let mut refuses = told_log::Standing::default();
+    refuses.heard.refused = Some(entry("OOMKilled", Status::Firing, &[]).intent);
     let strict = SinkSettings { min_severity: rules::Severity::Critical, ..SinkSettings::default() };
     let sinks = [
         ("new", SinkSettings::default()),
@@ -42,7 +43,7 @@ fn an_issue_is_recalled_as_it_was_told_and_waits_for_who_has_yet_to_hear() {
     assert_eq!(story.dedupe.past.newest_edge(&key), Some(START));
     let episode = story.dedupe.issue(&key).and_then(|issue| issue.episode.as_ref()).expect("it is open");
     assert_eq!((episode.phase, episode.gone.more), (Phase::Telling, 3));
-    assert_eq!(episode.refused_by.keys().map(|sink| &**sink).collect::<Vec<_>>(), ["refuses"]);
+    assert_eq!(episode.refused_by, BTreeSet::from(["refuses".into()]));
 
     let mut story = Story::with_sinks(&sinks);
     let (_, awaiting, _) = story.dedupe.recall(&entry("OOMKilled", Status::Resolved, &given)).expect("one must hear");

@@ -259,8 +259,8 @@ fn the_end_of_what_was_refused_is_not_sent() {
 
 #[test]
 fn what_was_refused_is_not_sent_again_because_it_was_said_again_meanwhile_but_because_it_is_worse() {
-    let mut sink = Sink::unlimited();
     for (severity, fate, then) in [(Severity::Warning, 2, vec![]), (Severity::Critical, 1, vec!["a.2"])] {
+        let mut sink = Sink::unlimited();
         sink.say("a", 1, FIRING);
         sink.check_sends(&["a.1"]);
         assert_eq!(sink.say_as("a", 2, FIRING, severity), None);
@@ -300,9 +300,33 @@ fn a_sink_that_refuses_to_hear_of_an_end_hears_of_the_next_beginning() {
     sink.say("a", 2, RESOLVED);
     sink.check_sends(&["a.2"]);
     assert_eq!(sink.answers(Outcome::Refused), [("a".to_owned(), 2, Fate::Quarantined)]);
-    assert!(sink.outbox.entries.is_empty(), "nothing is kept of what is over");
     assert_eq!(sink.say("a", 3, FIRING), None);
     sink.check_sends(&["a.3"]);
+}
+
+#[test]
+fn what_was_refused_is_not_sent_again_before_it_is_worse_and_is_forgotten_when_it_is_over() {
+    let mut sink = Sink::unlimited();
+    sink.say("a", 1, FIRING);
+    sink.check_sends(&["a.1"]).answers(Outcome::Refused);
+    assert_eq!(sink.say("a", 2, FIRING), Some(Fate::Quarantined));
+    sink.say_as("a", 3, FIRING, Severity::Critical);
+    assert_eq!(sink.say("a", 4, RESOLVED), Some(Fate::Quarantined), "nothing was heard of it");
+    sink.check_sends(&[]);
+    sink.outbox.on_over(&key("a"));
+    assert!(sink.outbox.entries.is_empty(), "nothing is kept of what is over");
+}
+
+#[test]
+fn who_took_the_beginning_and_refused_that_it_is_worse_hears_of_the_end() {
+    let mut sink = Sink::unlimited();
+    sink.say("a", 1, FIRING);
+    sink.check_sends(&["a.1"]).answers(Outcome::Delivered);
+    sink.say_as("a", 2, FIRING, Severity::Critical);
+    sink.check_sends(&["a.2"]).answers(Outcome::Refused);
+    assert_eq!(sink.say("a", 3, RESOLVED), None);
+    sink.check_sends(&["a.3"]).answers(Outcome::Delivered);
+    assert!(sink.outbox.entries.is_empty(), "nothing is kept of what is over");
 }
 
 #[test]
