@@ -246,7 +246,7 @@ impl Pipeline {
         &self.dedupe
     }
 
-    /// For the breaker's test.
+    /// For tests: what an agent says goes in here without a session of it.
     #[cfg(test)]
     pub(crate) fn dedupe_mut(&mut self) -> &mut Dedupe {
         &mut self.dedupe

@@ -46,12 +46,16 @@ pub(crate) fn run(figures: &mut Figures) -> anyhow::Result<()> {
 
 /// Waits until the agent has reported so many times: what it did before is over.
 pub(crate) fn reports(installation: &Installation, more: u64) -> anyhow::Result<()> {
-    let reports = |metrics: &Metrics| metrics.sum("tocsin_ingest_requests_total", &["\"report\"", "\"answer\""]);
     let mut first = None;
     installation.until_metrics("further reports", |metrics| {
-        let reports = reports(metrics).unwrap_or_default();
+        let reports = answered(metrics).unwrap_or_default();
         Ok(reports >= *first.get_or_insert(reports) + more)
     })
+}
+
+/// How many reports the aggregator has answered.
+pub(crate) fn answered(metrics: &Metrics) -> anyhow::Result<u64> {
+    metrics.sum("tocsin_ingest_requests_total", &["\"report\"", "\"answer\""])
 }
 
 /// A process's resident memory in MiB.

@@ -25,6 +25,7 @@ use tokio::time::{sleep, timeout};
 use crate::asked::Asked;
 use crate::codec::finding;
 use crate::figures::Figures;
+use crate::memory::answered;
 use crate::processor::{Stretch, micros, time_of};
 
 /// How many nodes the chart's values are for.
@@ -129,9 +130,9 @@ fn of(programs: Programs, nodes: usize) -> anyhow::Result<Took> {
 
     eprintln!("  nothing happens for {CALM:?}");
     let calm = Stretch::begin(id)?;
-    let before = reports(&installation)?;
+    let before = answered(&installation.metrics()?)?;
     installation.block_on(async { sleep(CALM).await });
-    let (calm, heartbeats) = (calm.end()?, reports(&installation)? - before);
+    let (calm, heartbeats) = (calm.end()?, answered(&installation.metrics()?)? - before);
 
     let trouble = Stretch::begin(id)?;
     in_trouble.send_replace(true);
@@ -152,11 +153,6 @@ fn of(programs: Programs, nodes: usize) -> anyhow::Result<Took> {
     let waited = begun.elapsed();
     let back = time_of(installation.aggregator_id().context("it was started")?)?;
     Ok(Took { idle, most, sessions, calm, heartbeats, trouble, records, back, waited })
-}
-
-/// How many reports the aggregator has answered.
-fn reports(installation: &Installation) -> anyhow::Result<u64> {
-    installation.metrics()?.sum("tocsin_ingest_requests_total", &["\"report\"", "\"answer\""])
 }
 
 /// A crash-looping pod of one of the workloads.
